@@ -1,0 +1,1 @@
+//! The versioned key space: datasets, epochs, map pages, clones, diff and reclaim.

@@ -1,0 +1,1 @@
+//! Whole-system tests: the crash simulation, real processes under `kill -9`, benchmarks.
