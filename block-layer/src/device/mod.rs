@@ -8,8 +8,10 @@
 //! read or write them after the future that asked was dropped.
 
 mod buf;
+mod space;
 
 pub use buf::Buf;
+pub(crate) use space::free_bytes;
 
 use crate::error::DiskError;
 use bytes::Bytes;
