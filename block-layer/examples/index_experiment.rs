@@ -254,7 +254,8 @@ impl Way<'_> {
         times.sort();
         writeln!(
             out,
-            "each 4 KiB overwrite: {:.0} B written ({:.0} B to the device), {:.2} us CPU; checkpoint median {:?} worst {:?}; memory {} MiB",
+            "each 4 KiB overwrite: {:.0} B written ({:.0} B to the device), {:.2} us CPU; \
+             checkpoint median {:?} worst {:?}; memory {} MiB",
             (index.stats().written_bytes - written) as f64 / n as f64,
             (device_bytes()? - device) as f64 / n as f64,
             per((cpu()? - before).saturating_sub(making), n),

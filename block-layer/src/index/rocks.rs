@@ -3,7 +3,7 @@
 //! Invariants: one column family and no log, so that what a power cut leaves is the state at one batch
 //! boundary at or after the last [`Index::flush`]; a batch goes into one memtable or one sorted file, whole;
 //! memory, open files and background threads are bounded; no panic of a merge rule crosses into C++.
-//! A failed background write makes every later write and flush fail until the index is opened again.
+//! After an error of a write or a flush, what is durable is unknown until the index is opened again.
 //! Read next: `twin` (the same semantics in memory), `docs/decisions/0002` and `0003` (why like this).
 
 mod tuning;
@@ -125,8 +125,8 @@ impl RocksIndex {
         })
     }
 
-    /// Hands `changes` to RocksDB as one sorted file, durable at once: this spares the memtable. The caller has
-    /// the writers' turn.
+    /// Hands `changes` to RocksDB as one sorted file, durable at once: this spares the memtable. The caller
+    /// has the writers' turn.
     fn ingest(&self, changes: &[&Change]) -> Result<(), IndexError> {
         // What came before must not be lost where this is kept.
         self.db.flush().map_err(of_rocks)?;
@@ -254,7 +254,7 @@ impl Index for RocksIndex {
     }
 }
 
-/// The changes in key order; `None` when a key occurs twice or there is a range, whose place in order matters.
+/// The changes in key order; `None` when a key occurs twice or there is a range: then their order matters.
 fn sorted(batch: &Batch) -> Option<Vec<&Change>> {
     let mut changes: Vec<&Change> = batch.changes.iter().collect();
     changes.sort_unstable_by(|a, b| key_of(a).cmp(key_of(b)));
@@ -274,8 +274,8 @@ fn key_of(change: &Change) -> &[u8] {
 /// Whether every key in `from..to` begins with the same `len` bytes.
 fn within_prefix(from: &[u8], to: &[u8], len: usize) -> bool {
     let (Some(first), Some(last)) = (from.get(..len), to.get(..len)) else { return false };
-    // `to` is not in the range: it may be the very next prefix. (Not with a carry: "b" lies between "a\xff" and
-    // "b\0", and is too short to have a prefix.)
+    // `to` is not in the range: it may be the very next prefix. (Not with a carry: "b" lies between "a\xff"
+    // and "b\0", and is too short to have a prefix.)
     let next = || match (first.split_last(), last.split_last()) {
         (Some((a, front)), Some((b, same))) => front == same && a.checked_add(1) == Some(*b),
         _ => false,

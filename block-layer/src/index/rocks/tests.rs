@@ -125,7 +125,7 @@ fn a_leftover_sorted_file_never_truncates_the_table_it_is_linked_to() {
     let dir = Scratch::new("linked");
     let index = RocksIndex::create(&dir.0, small()).unwrap();
     let mut batch = Batch::default();
-    ["k1", "k2", "k3"].map(|key| batch.put(key, "one"));
+    ["k1", "k2", "k3"].into_iter().for_each(|key| batch.put(key, "one"));
     index.write(batch.clone()).unwrap();
     let files = fs::read_dir(&dir.0).unwrap().map(|entry| entry.unwrap().path());
     let table = files.into_iter().find(|path| path.extension().is_some_and(|e| e == "sst")).unwrap();

@@ -1,7 +1,7 @@
 //! How RocksDB is set up, and how it merges: what `docs/decisions/0002` and `0003` arrived at.
 //!
-//! Invariants: what RocksDB keeps in memory is in the block cache or in a memtable, both bounded; no panic of a
-//! merge rule unwinds into C++.
+//! Invariants: what RocksDB keeps in memory is in the block cache or in a memtable, both bounded; no panic of
+//! a merge rule unwinds into C++.
 
 use super::IndexOptions;
 use crate::index::MergeRule;
