@@ -81,8 +81,10 @@ impl<const WORDS: usize> Bits<WORDS> {
     /// The numbers in order.
     pub fn iter(&self) -> impl Iterator<Item = usize> + use<'_, WORDS> {
         self.0.iter().enumerate().flat_map(|(w, &word)| {
-            std::iter::successors((word != 0).then_some(word), |rest| Some(rest & (rest - 1)).filter(|r| *r != 0))
-                .map(move |rest| w * 64 + rest.trailing_zeros() as usize)
+            std::iter::successors((word != 0).then_some(word), |rest| {
+                Some(rest & (rest - 1)).filter(|r| *r != 0)
+            })
+            .map(move |rest| w * 64 + rest.trailing_zeros() as usize)
         })
     }
 }

@@ -10,7 +10,12 @@
 //! the [`Delta`]s and the snapshots of the records gives the same table. Owned by the branch, under its lock.
 
 use crate::ids::Epoch;
+use block_layer::units::SECTORS_PER_BLOCK;
+use block_layer::Pba;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// More blocks than any pool has: as many as there are addresses.
+pub const BLOCKS_MAX: u64 = Pba::LIMIT / SECTORS_PER_BLOCK;
 
 /// A change of one cell, as a commit record carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +47,8 @@ impl Delta {
         deltas.dedup_by(|next, kept| {
             let same = (next.birth, next.death) == (kept.birth, kept.death);
             if same {
-                kept.blocks += next.blocks;
+                // A sum that reaches either end is far beyond `BLOCKS_MAX`, and is refused when it is applied.
+                kept.blocks = kept.blocks.saturating_add(next.blocks);
             }
             same
         });
@@ -67,7 +73,10 @@ pub enum HeldFault {
         /// The interval of death.
         death: Epoch,
     },
-    /// A cell would fall below 0 or overflow.
+    /// The branch would hold more than [`BLOCKS_MAX`] blocks.
+    #[error("{0} blocks are held: they cannot change by {1}, a pool has fewer than {BLOCKS_MAX}")]
+    TooMany(u64, i64),
+    /// A cell would fall below 0 or exceed [`BLOCKS_MAX`].
     #[error("{held} blocks are held from {birth} until {death}: they cannot change by {blocks}")]
     OutOfRange {
         /// The interval of birth.
@@ -151,15 +160,21 @@ impl Held {
         let mut deltas = deltas.to_vec();
         Delta::coalesce(&mut deltas);
         let mut changed = Vec::with_capacity(deltas.len());
+        let mut change = 0_i64;
         for Delta { birth, death, blocks } in deltas {
-            let cell = (self.interval(birth)?, if death == Epoch::LIVE { LIVE } else { self.interval(death)? });
+            let cell =
+                (self.interval(birth)?, if death == Epoch::LIVE { LIVE } else { self.interval(death)? });
             if cell.0 >= cell.1 {
                 return Err(HeldFault::DeadAtBirth { birth, death });
             }
             let held = self.cell(cell);
             let out_of_range = HeldFault::OutOfRange { birth, death, held, blocks };
-            changed.push((cell, held.checked_add_signed(blocks).ok_or(out_of_range)?));
+            let after = held.checked_add_signed(blocks).filter(|after| *after <= BLOCKS_MAX);
+            changed.push((cell, after.ok_or(out_of_range)?));
+            change = change.saturating_add(blocks);
         }
+        let total = self.total.checked_add_signed(change).filter(|total| *total <= BLOCKS_MAX);
+        total.ok_or(HeldFault::TooMany(self.total, change))?;
         changed.into_iter().for_each(|(cell, held)| self.put(cell, held));
         Ok(())
     }
@@ -239,7 +254,7 @@ impl Held {
         self.cells.iter().map(|((birth, death), blocks)| Delta {
             birth: self.name(*birth),
             death: self.name(*death),
-            blocks: i64::try_from(*blocks).expect("a pool has fewer than 2^45 blocks"),
+            blocks: i64::try_from(*blocks).expect("cells are at most BLOCKS_MAX"),
         })
     }
 

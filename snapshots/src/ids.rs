@@ -93,7 +93,9 @@ mod tests {
 
     #[test]
     fn the_markers_sort_after_every_name_and_name_no_snapshot() {
-        assert!(Epoch(u32::MAX - 2).is_name() && Epoch(u32::MAX - 2) < Epoch::OPEN && Epoch::OPEN < Epoch::LIVE);
+        assert!(
+            Epoch(u32::MAX - 2).is_name() && Epoch(u32::MAX - 2) < Epoch::OPEN && Epoch::OPEN < Epoch::LIVE
+        );
         assert!(!Epoch::ZERO.is_name() && !Epoch::OPEN.is_name() && !Epoch::LIVE.is_name());
     }
 }

@@ -165,10 +165,15 @@ fn bitmap_of(list: &[u16]) -> Bits<WORDS> {
 fn decode_list(body: &[u8]) -> Result<Touched, Damaged> {
     check(body.len().is_multiple_of(2), "a touched list ends too early")?;
     check(body.len() / 2 < BITMAP_FROM, "a touched list is longer than its bitmap")?;
-    let list: Vec<u16> =
-        body.chunks_exact(2).map(|pair| u16::from_le_bytes(pair.try_into().expect("chunks of two"))).collect();
+    let list: Vec<u16> = body
+        .chunks_exact(2)
+        .map(|pair| u16::from_le_bytes(pair.try_into().expect("chunks of two")))
+        .collect();
     check(list.is_sorted_by(|a, b| a < b), "a touched list is out of order")?;
-    check(list.last().is_none_or(|last| usize::from(*last) < GROUP_PAGES), "a touched page is not in its group")?;
+    check(
+        list.last().is_none_or(|last| usize::from(*last) < GROUP_PAGES),
+        "a touched page is not in its group",
+    )?;
     Ok(Touched(Repr::List(list)))
 }
 

@@ -96,7 +96,7 @@ fn every_figure_agrees_with_explicit_sets() {
 }
 
 #[test]
-fn a_clone_of_changes_is_applied_whole_or_not_at_all() {
+fn a_commits_changes_are_applied_whole_or_not_at_all() {
     let mut held = Held::default();
     held.add_live(Epoch::OPEN, 5).unwrap();
     held.snapshot(Epoch(3)).unwrap();
@@ -122,6 +122,14 @@ fn what_does_not_fit_is_refused() {
     let backwards = Delta { birth: Epoch::OPEN, death: Epoch(3), blocks: 1 };
     assert!(matches!(held.apply(&[backwards]), Err(HeldFault::DeadAtBirth { .. })));
     assert!(Held::load([Epoch(3)], &[backwards]).is_err());
+    for blocks in [i64::MIN, -1, BLOCKS_MAX as i64 + 1, i64::MAX] {
+        let deltas = [Delta::add_live(Epoch::OPEN, blocks), Delta::add_live(Epoch::OPEN, blocks)];
+        assert!(matches!(held.apply(&deltas), Err(HeldFault::OutOfRange { held: 0, .. })));
+    }
+    let each = BLOCKS_MAX as i64;
+    let both = [Delta::add_live(Epoch::OPEN, each), Delta::add_live(Epoch(3), each)];
+    assert_eq!(held.apply(&both), Err(HeldFault::TooMany(0, 2 * each)));
+    assert_eq!((held.total(), held.cells().count()), (0, 0));
 }
 
 #[test]

@@ -47,7 +47,12 @@ fn check_order<K: PartialEq + std::fmt::Debug, O: Ord>(
 #[test]
 fn map_keys_sort_by_page_and_then_newest_first() {
     check_order(
-        |r| MapKey { branch: branch(r), object: ObjectId(number(r)), page: PageNo(number(r)), epoch: epoch(r) },
+        |r| MapKey {
+            branch: branch(r),
+            object: ObjectId(number(r)),
+            page: PageNo(number(r)),
+            epoch: epoch(r),
+        },
         MapKey::encode,
         MapKey::parse,
         |k| (k.branch, k.object, k.page, std::cmp::Reverse(k.epoch)),

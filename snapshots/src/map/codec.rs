@@ -128,7 +128,8 @@ fn decode_run(reader: &mut Reader<'_>, next_free: usize, partial: &mut Partial) 
         partial.set_holes(first, count);
         return Ok(start + count);
     }
-    let sectors = Sectors::new(tag & SECTORS_BITS).ok_or(Damaged { what: "a stored length is above 8 sectors" })?;
+    let sectors =
+        Sectors::new(tag & SECTORS_BITS).ok_or(Damaged { what: "a stored length is above 8 sectors" })?;
     let flags = if tag & HAS_FLAGS != 0 { reader.u8()? } else { 0 };
     check((tag & HAS_FLAGS != 0) == (flags != 0), "a run without flags has them")?;
     let mut pba = [0; 8];
@@ -184,7 +185,8 @@ mod tests {
 
     fn sequential(count: usize) -> Partial {
         let mut partial = Partial::default();
-        let at = |i: usize| Pointer::new(Pba::new(0x1234_5678 + 8 * i as u64), 0xc0de_0000 + i as u32, Epoch(7));
+        let at =
+            |i: usize| Pointer::new(Pba::new(0x1234_5678 + 8 * i as u64), 0xc0de_0000 + i as u32, Epoch(7));
         partial.set_run(0, (0..count).map(|i| Some(at(i))));
         partial
     }
@@ -281,7 +283,8 @@ mod tests {
         let mut partial = sequential(4);
         partial.set_holes(8, 100);
         partial.set(200, Slot::Hole);
-        let compressed = Pointer::stored(Pba::new(Pba::LIMIT - 8), 0x0102_0304, Epoch(9), Sectors::Three, 0x41);
+        let compressed =
+            Pointer::stored(Pba::new(Pba::LIMIT - 8), 0x0102_0304, Epoch(9), Sectors::Three, 0x41);
         partial.set(255, Slot::Data(compressed));
         golden("map-page-v1.bin", &encoded(&partial));
         partial.seal();
