@@ -79,13 +79,30 @@ impl<const WORDS: usize> Bits<WORDS> {
     }
 
     /// The numbers in order.
-    pub fn iter(&self) -> impl Iterator<Item = usize> + use<'_, WORDS> {
-        self.0.iter().enumerate().flat_map(|(w, &word)| {
-            std::iter::successors((word != 0).then_some(word), |rest| {
-                Some(rest & (rest - 1)).filter(|r| *r != 0)
-            })
-            .map(move |rest| w * 64 + rest.trailing_zeros() as usize)
-        })
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { rest: 0, base: 0, words: self.0.iter() }
+    }
+}
+
+/// The numbers of a [`Bits`] in order.
+pub struct Iter<'a> {
+    /// What is left of the word that begins with `base - 64`.
+    rest: u64,
+    base: usize,
+    words: std::slice::Iter<'a, u64>,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        while self.rest == 0 {
+            self.rest = *self.words.next()?;
+            self.base += 64;
+        }
+        let bit = self.rest.trailing_zeros() as usize;
+        self.rest &= self.rest - 1;
+        Some(self.base - 64 + bit)
     }
 }
 

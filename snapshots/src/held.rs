@@ -1,13 +1,15 @@
 //! Space accounting of one branch: how many blocks were born in which interval and died in which.
 //!
-//! The snapshots of a branch cut its history into intervals; an interval is named by the epoch of the snapshot
-//! that ends it, the last one, which no snapshot has ended yet, by [`Epoch::OPEN`]. A block born in interval `i`
-//! that died in interval `d` is seen by the snapshots from `i` up to the one before `d`; one whose death is
-//! [`Epoch::LIVE`] is alive. So one table says exactly what a snapshot shares and what its deletion frees.
+//! The snapshots of a branch cut its history into intervals; an interval is named by the epoch of the
+//! snapshot that ends it, the last one, which no snapshot has ended yet, by [`Epoch::OPEN`]. A block born in
+//! interval `i` that died in interval `d` is seen by the snapshots from `i` up to the one before `d`; one
+//! whose death is [`Epoch::LIVE`] is alive. So one table says exactly what a snapshot shares and what its
+//! deletion frees. It counts what is born in this branch only: a clone's origin counts its own blocks.
 //!
-//! Invariants: no cell is 0; in every cell the birth interval precedes the death interval (a block that dies in
-//! the interval of its birth is gone, not held); only commits change the table, in commit order, so replaying
-//! the [`Delta`]s and the snapshots of the records gives the same table. Owned by the branch, under its lock.
+//! Invariants: no cell is 0; in every cell the birth interval precedes the death interval (a block that dies
+//! in the interval of its birth is gone, not held); only commits change the table, in commit order, so
+//! replaying the [`Delta`]s, snapshots and deletions of the records gives the same table. Owned by the
+//! branch, under its lock.
 
 use crate::ids::Epoch;
 use block_layer::units::SECTORS_PER_BLOCK;
@@ -47,7 +49,7 @@ impl Delta {
         deltas.dedup_by(|next, kept| {
             let same = (next.birth, next.death) == (kept.birth, kept.death);
             if same {
-                // A sum that reaches either end is far beyond `BLOCKS_MAX`, and is refused when it is applied.
+                // A sum that reaches either end is far beyond `BLOCKS_MAX`: refused when it is applied.
                 kept.blocks = kept.blocks.saturating_add(next.blocks);
             }
             same
@@ -190,8 +192,9 @@ impl Held {
         Ok(())
     }
 
-    /// The snapshot `epoch` is gone: its interval becomes part of the next one. The blocks that only it saw are
-    /// dropped from the table; their number is returned, 0 when reclaim has counted them down before.
+    /// The snapshot `epoch` is gone: its interval becomes part of the next one. The blocks that only it saw
+    /// are dropped from the table; their number is returned, 0 when reclaim has counted them down before.
+    /// O(cells of the interval × log cells).
     pub fn merge_into_next(&mut self, epoch: Epoch) -> Result<u64, HeldFault> {
         let at = self.position(epoch)?;
         let (gone, next) = (self.ended[at].id, self.next(at));

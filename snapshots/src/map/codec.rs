@@ -88,7 +88,7 @@ fn encode_run(first: u8, run: &[Option<Pointer>], out: &mut Vec<u8>) {
     if let Some(pointer) = head {
         out.extend(&pointer.pba().sectors().to_le_bytes()[..PBA_LEN]);
         out.extend(pointer.birth().0.to_le_bytes());
-        out.extend(run.iter().flatten().flat_map(|p| p.crc().to_le_bytes()));
+        run.iter().flatten().for_each(|p| out.extend_from_slice(&p.crc().to_le_bytes()));
     }
 }
 
@@ -102,7 +102,7 @@ pub fn decode(value: &[u8]) -> Result<Partial, Damaged> {
     let head = reader.u8()?;
     check(head & VERSION_BITS == VERSION, "a page version has an unknown format version")?;
     check(head & !(VERSION_BITS | SEALED) == 0, "a page version has reserved bits set")?;
-    // A lone pointer takes 16 bytes and one of a run 4 or more: what is allocated is bounded by what is there.
+    // A guess at the slots, from the length of a lone pointer; never more than a page.
     let mut partial = Partial::with_capacity((value.len() / 16 + 1).min(PAGE_BLOCKS));
     let mut next_free = 0;
     while !reader.is_empty() {

@@ -16,23 +16,20 @@ impl Page {
     /// A page of holes.
     pub const EMPTY: Page = Page { slots: [None; PAGE_BLOCKS] };
 
-    /// The page that these versions make, given from the newest to the oldest. Versions behind a complete
-    /// one are not asked for; what no version says is a hole.
+    /// The page that these versions make, given from the newest to the oldest. Once every slot
+    /// is known no older version is asked for; what no version says is a hole.
     pub fn resolve_from<'a>(versions: impl IntoIterator<Item = &'a Partial>) -> Box<Page> {
-        let mut page = Box::new(Page::EMPTY);
-        let mut missing = SlotSet::ALL;
+        let mut known = SlotSet::NONE;
+        let mut needed = Vec::new();
         for version in versions {
-            if version.known().intersection(&missing) == *version.known() {
-                page.take(version);
-            } else {
-                let wanted = version.entries().filter(|(slot, _)| missing.contains(usize::from(*slot)));
-                wanted.for_each(|(slot, value)| page.slots[usize::from(slot)] = value);
-            }
-            missing = missing.difference(version.known());
-            if version.is_sealed() || missing == SlotSet::NONE {
+            needed.push(version);
+            known = known.union(version.known());
+            if version.is_sealed() || known == SlotSet::ALL {
                 break;
             }
         }
+        let mut page = Box::new(Page::EMPTY);
+        needed.into_iter().rev().for_each(|version| page.apply(version));
         page
     }
 

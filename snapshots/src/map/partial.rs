@@ -44,7 +44,8 @@ impl Partial {
         }
     }
 
-    /// Changes `slot`. [`Slot::Unset`] takes back what was said about it; in a sealed partial that leaves a hole.
+    /// Changes `slot`. [`Slot::Unset`] takes back what was said about it; in a sealed partial that leaves a
+    /// hole.
     pub fn set(&mut self, slot: u8, to: Slot) {
         let slot = usize::from(slot);
         let rank = self.known.rank(slot);
