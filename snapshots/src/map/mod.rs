@@ -6,7 +6,7 @@
 //! Invariants: a pointer never changes once written; laying versions over one another is associative, so
 //! they can be folded in any grouping (in memory, by the index's merges, when a page is completed).
 //!
-//! Read next: [`pointer`], [`partial`], [`page`], then [`codec`] for the bytes in the index.
+//! Read next: [`mod@pointer`], [`partial`], [`page`], then [`codec`] for the bytes in the index.
 
 pub mod codec;
 pub mod page;
