@@ -7,6 +7,8 @@
 //!
 //! Locks: the disk's state before the runtime's; requests are answered with neither held.
 
+mod outage;
+
 use super::medium::Medium;
 use super::{lock, FaultPlan, Rng, SimRuntime};
 use block_layer::device::IoAnswer;
@@ -19,8 +21,6 @@ use tokio::sync::Notify;
 
 /// Linux' number of "Input/output error".
 const EIO: i32 = 5;
-/// The last write of a killed process lands at most this much virtual time after its death, unless held.
-const GHOST_NS_MAX: u64 = 50_000_000;
 
 /// What was asked of a disk since it was made, failures and all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -168,93 +168,6 @@ impl SimDisk {
     pub fn peek(&self, at: u64, into: &mut [u8]) {
         lock(&self.state).medium.read(at, into);
     }
-
-    /// The process died: a write in flight lands now or later, wholly or in part, or never. Reads and flushes
-    /// end without effect, and nothing is answered.
-    pub fn kill(&self) {
-        let mut guard = lock(&self.state);
-        let state = &mut *guard;
-        let mut dropped = std::mem::take(&mut state.void);
-        for (id, request) in std::mem::take(&mut state.in_flight) {
-            match request.job {
-                Job::Ghost(_) => drop(state.in_flight.insert(id, request)),
-                Job::Write(data, answer) => {
-                    dropped.push(Job::Write(Bytes::new(), answer));
-                    match state.rng.below(4) {
-                        _ if !self.in_range(request.at, request.len) => {}
-                        0 => {}
-                        1 => state.medium.land_torn(request.at, &data, &mut state.rng),
-                        _ => {
-                            // A new request, since the time of the old one is too near to be nasty.
-                            let delay = Duration::from_nanos(state.rng.below(GHOST_NS_MAX));
-                            self.start(state, delay, Request { job: Job::Ghost(data), ..request });
-                        }
-                    }
-                }
-                job => dropped.push(job),
-            }
-        }
-        self.runtime.note_device(b'K', state.in_flight.len() as u64, 0);
-        drop(guard);
-        drop(dropped);
-    }
-
-    /// Whether a write of a killed process is still in flight: the lock is not free.
-    #[must_use]
-    pub fn is_draining(&self) -> bool {
-        lock(&self.state).is_draining()
-    }
-
-    /// Ends when no write of a killed process is in flight: what an opener waits for who takes the lock.
-    pub async fn drained(&self) {
-        loop {
-            let drained = self.drained.notified();
-            if !self.is_draining() {
-                return;
-            }
-            drained.await;
-        }
-    }
-
-    /// Lets every write of a killed process land, torn or whole, or drops it, at once: for a harness that does
-    /// not wait for [`SimDisk::drained`].
-    pub fn drain(&self) {
-        let mut guard = lock(&self.state);
-        let state = &mut *guard;
-        let (ghosts, living) = std::mem::take(&mut state.in_flight)
-            .into_iter()
-            .partition::<BTreeMap<_, _>, _>(|(_, request)| matches!(request.job, Job::Ghost(_)));
-        state.in_flight = living;
-        for request in ghosts.into_values() {
-            if let Job::Ghost(data) = request.job {
-                state.medium.land_torn(request.at, &data, &mut state.rng);
-            }
-        }
-        drop(guard);
-        self.drained.notify_waiters();
-    }
-
-    /// The power goes away and comes back: of every write that no flush covered, any sectors survive. Requests
-    /// in flight are dropped; kill the process first, or it learns that its disk is gone.
-    pub fn power_cut(&self) {
-        let mut guard = lock(&self.state);
-        let state = &mut *guard;
-        let (mut writes, mut dropped) = (Vec::new(), std::mem::take(&mut state.void));
-        for request in std::mem::take(&mut state.in_flight).into_values() {
-            let within = self.in_range(request.at, request.len);
-            match &request.job {
-                Job::Write(data, _) | Job::Ghost(data) if within => writes.push((request.at, data.clone())),
-                _ => {}
-            }
-            dropped.push(request.job);
-        }
-        state.medium.power_cut(writes, &mut state.rng);
-        state.held = None;
-        self.runtime.note_device(b'P', dropped.len() as u64, 0);
-        drop(guard);
-        drop(dropped);
-        self.drained.notify_waiters();
-    }
 }
 
 impl Disk for SimDisk {
@@ -326,7 +239,11 @@ impl SimDisk {
             }
         };
         *ordinal += 1;
-        let fails = faults.strike(*ordinal, &mut state.rng) || !self.in_range(at, len);
+        let beyond = at.checked_add(len).is_none_or(|end| end > self.geometry.len);
+        if let (true, Job::Write(data, _)) = (beyond, &mut job) {
+            data.clear(); // nothing of it can land, whatever becomes of it
+        }
+        let fails = faults.strike(*ordinal, &mut state.rng) || beyond;
         let delay = plan.delay(&mut state.rng);
         self.start(state, delay, Request { at, len, fails, job });
     }
@@ -354,16 +271,17 @@ impl SimDisk {
         let Some(Request { at, len, fails, job }) = state.in_flight.remove(&id) else { return };
         match job {
             Job::Read(mut buf, answer) => {
-                state.land_racing(at, len);
-                state.medium.read(at, &mut buf);
+                if !fails {
+                    state.land_racing(at, len);
+                    state.medium.read(at, &mut buf);
+                }
                 drop(guard);
                 answer.answer(if fails { Err(self.eio("read", at, len)) } else { Ok(buf) });
             }
             Job::Write(data, answer) => {
                 match fails {
                     false => state.medium.land(at, data),
-                    true if self.in_range(at, len) => state.medium.land_torn(at, &data, &mut state.rng),
-                    true => {}
+                    true => state.medium.land_torn(at, &data, &mut state.rng),
                 }
                 drop(guard);
                 answer.answer(if fails { Err(self.eio("write", at, len)) } else { Ok(()) });
@@ -387,10 +305,6 @@ impl SimDisk {
         }
     }
 
-    fn in_range(&self, at: u64, len: u64) -> bool {
-        at.checked_add(len).is_some_and(|end| end <= self.geometry.len)
-    }
-
     fn assert_aligned(&self, bytes: u64) {
         let sector = self.geometry.sector;
         assert!(bytes.is_multiple_of(u64::from(sector)), "{}: {bytes} is not in {sector}s", self.name);
@@ -411,9 +325,10 @@ impl State {
     fn land_racing(&mut self, at: u64, len: u64) {
         let State { medium, rng, in_flight, .. } = self;
         for request in in_flight.values() {
-            let overlaps = request.at < at + len && at < request.at + request.len;
             match &request.job {
-                Job::Write(data, _) | Job::Ghost(data) if overlaps && rng.chance(0.5) => {
+                Job::Write(data, _) | Job::Ghost(data)
+                    if request.at < at + len && at < request.at + data.len() as u64 && rng.chance(0.5) =>
+                {
                     medium.land_torn(request.at, data, rng);
                 }
                 _ => {}

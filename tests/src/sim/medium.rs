@@ -79,7 +79,10 @@ impl Medium {
     pub(super) fn fail_flush(&mut self, mark: u64, rng: &mut Rng) {
         for write in self.take_landed(mark) {
             match rng.below(3) {
-                0 => self.stable.write(write.at, &write.data),
+                0 => {
+                    self.stable.write(write.at, &write.data);
+                    self.now.write(write.at, &write.data); // the loss of an older one may have hidden it
+                }
                 1 => {
                     let mut older = vec![0; write.data.len()];
                     self.stable.read(write.at, &mut older);
