@@ -58,8 +58,8 @@ impl SimDisk {
         }
     }
 
-    /// Lets every write of a killed process land, torn or whole, or drops it, at once: for a harness that does
-    /// not wait for [`SimDisk::drained`].
+    /// Lets every write of a killed process land, torn or whole, or drops it, at once: for a harness that
+    /// does not wait for [`SimDisk::drained`].
     pub fn drain(&self) {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
@@ -76,8 +76,8 @@ impl SimDisk {
         self.drained.notify_waiters();
     }
 
-    /// The power goes away and comes back: of every write that no flush covered, any sectors survive. Requests
-    /// in flight are dropped; kill the process first, or it learns that its disk is gone.
+    /// The power goes away and comes back: of every write that no flush covered, any sectors survive.
+    /// Requests in flight are dropped; kill the process first, or it learns that its disk is gone.
     pub fn power_cut(&self) {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
