@@ -1,1 +1,3 @@
 //! Whole-system tests: the crash simulation, real processes under `kill -9`, benchmarks.
+
+pub mod sim;
