@@ -1,1 +1,5 @@
 //! Whole-system tests: the crash simulation, real processes under `kill -9`, benchmarks.
+
+pub mod decoders;
+pub mod skip;
+pub mod source;
