@@ -9,7 +9,9 @@
 
 pub mod device;
 pub mod error;
+pub mod format;
 pub mod index;
+pub mod pool;
 pub mod runtime;
 pub mod units;
 
