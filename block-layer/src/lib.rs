@@ -7,6 +7,7 @@
 //! Read next: `docs/architecture.md`, then [`commit`] (the life of a write), [`pool`] (devices and
 //! membership) and [`device`] (the I/O border).
 
+pub mod alloc;
 pub mod device;
 pub mod error;
 pub mod index;
