@@ -8,6 +8,7 @@
 //! membership) and [`device`] (the I/O border).
 
 pub mod alloc;
+pub mod cache;
 pub mod device;
 pub mod error;
 pub mod index;

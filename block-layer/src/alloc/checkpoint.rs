@@ -1,9 +1,10 @@
 //! Generations: changes gather in the active one, a checkpoint freezes it and writes it to the index.
 //!
-//! A checkpoint is `freeze` at its sequence number, [`Frozen::write`] without the committer's lock, the index's
-//! batch written and flushed, `drop_frozen`. Until then the frozen changes stay laid over what the index says;
-//! whatever the index says in between, old or new, the outcome is the same, since a change sets an
-//! absolute value. Only what was read *before* a batch and used *after* `drop_frozen` would lack it: [`Cut`] tells.
+//! A checkpoint is `freeze` at its sequence number, [`Frozen::write`] without the committer's lock, the
+//! index's batch written and flushed, `drop_frozen`. Until then the frozen changes stay laid over what the
+//! index says; whatever the index says in between, old or new, the outcome is the same, since a change sets
+//! an absolute value. Only what was read *before* a batch and used *after* `drop_frozen` would lack it:
+//! [`Cut`] tells.
 
 use super::codec;
 use super::delta::Delta;

@@ -8,8 +8,8 @@
 //! | 4     | form  | what the body is, and its version: see [`Form`]     |
 //! | 5..   | body  | as the form says                                    |
 //!
-//! A bitmap's value and its merge operands have the same forms. *Partial* forms say what became of the blocks they
-//! name, *total* ones of the whole segment; blocks that no form names are free. Whichever form is
+//! A bitmap's value and its merge operands have the same forms. *Partial* forms say what became of the blocks
+//! they name, *total* ones of the whole segment; blocks that no form names are free. Whichever form is
 //! shorter is written. A damaged value is rot to report: its segment is not allocated from. Merging anything
 //! with a damaged value gives [`Form::Rot`], which no decoder accepts.
 
@@ -143,7 +143,8 @@ impl Patch {
     }
 }
 
-/// Appends the shortest form of `changes`, which are sorted and disjoint. `total`: blocks without a change are free.
+/// Appends the shortest form of `changes`, which are sorted and disjoint. `total`: blocks without a change
+/// are free.
 pub(super) fn encode_changes(changes: &[Change], total: bool, out: &mut Vec<u8>) {
     let start = out.len();
     let (form, limit) = match total {

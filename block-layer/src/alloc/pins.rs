@@ -1,7 +1,7 @@
 //! Pins: which sequence numbers readers still rely on.
 //!
-//! A reader pins the sequence it sees *before* it looks a pointer up, and lets go when it has read the block and put
-//! it into the cache. As long as it holds on, no block freed by a later record is allocated again, so
+//! A reader pins the sequence it sees *before* it looks a pointer up, and lets go when it has read the block
+//! and put it into the cache. As long as it holds on, no block freed by a later record is allocated again, so
 //! the address that it holds keeps its content.
 
 use crate::units::Seq;
@@ -55,8 +55,8 @@ impl Pins {
         self.lock().front().map(|&(seq, _)| seq)
     }
 
-    /// How far [`super::Allocator::release`] may go when all up to `stated` is stated durable: a reader at P sees
-    /// nothing that records up to P freed, but may see what later ones freed.
+    /// How far [`super::Allocator::release`] may go when all up to `stated` is stated durable: a reader at P
+    /// sees nothing that records up to P freed, but may see what later ones freed.
     #[must_use]
     pub fn limit(&self, stated: Seq) -> Seq {
         self.oldest().map_or(stated, |oldest| oldest.min(stated))

@@ -1,7 +1,7 @@
 //! Extra references of blocks, for range clones: a block named by n pointers has a count of n - 1.
 //!
-//! Blocks with a count of 0 have no entry; most segments have none, which their summary tells without a lookup.
-//! A segment's counts are loaded as a whole when first needed. Tables are a cache: what the index may
+//! Blocks with a count of 0 have no entry; most segments have none, which their summary tells without a
+//! lookup. A segment's counts are loaded as a whole when first needed. Tables are a cache: what the index may
 //! lack is also in the generations, so a table can be dropped at any time and is laid over again when loaded.
 
 use super::checkpoint::Cut;
@@ -70,15 +70,16 @@ impl Tables {
 }
 
 impl Allocator {
-    /// Whether the counts of the block's segment must be [`ref_install`](Self::ref_install)ed before the others
-    /// of these calls can tell about it.
+    /// Whether the counts of the block's segment must be [`ref_install`](Self::ref_install)ed before the
+    /// others of these calls can tell about it.
     #[must_use]
     pub fn ref_needs(&self, pba: Pba) -> bool {
         self.count_of(pba.segment(), pba.slot()).is_none()
     }
 
-    /// Loads the counts of a segment: (slot, count) as the index has them. `cut` is what [`cut`](Self::cut) said
-    /// before the index was read: when a checkpoint ended since, `false` is returned and the caller reads again.
+    /// Loads the counts of a segment: (slot, count) as the index has them. `cut` is what [`cut`](Self::cut)
+    /// said before the index was read: when a checkpoint ended since, `false` is returned and the caller
+    /// reads again.
     ///
     /// # Errors
     /// [`Damaged`] when they contradict the segment's summary.
@@ -128,7 +129,8 @@ impl Allocator {
     /// A commit added a reference to a block (`more`) or took one away; returns the count that results.
     ///
     /// # Errors
-    /// [`Damaged`] when the block is known to be free, or its count leaves 0..=`u32::MAX`; nothing has changed.
+    /// [`Damaged`] when the block is known to be free, or its count leaves 0..=`u32::MAX`; nothing has
+    /// changed.
     ///
     /// # Panics
     /// When [`ref_needs`](Self::ref_needs) the block's counts.

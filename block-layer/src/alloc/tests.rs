@@ -4,11 +4,11 @@ use super::*;
 use crate::index::{Batch, Change};
 
 /// A tiny generator of deterministic chance (xorshift with a multiplier).
-pub(super) struct Dice(pub(super) u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     /// A number below `n`, which is at least 1.
-    pub(super) fn below(&mut self, n: u32) -> u32 {
+    pub(crate) fn below(&mut self, n: u32) -> u32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
         x = (x ^ (x >> 31)).wrapping_mul(0xd6e8_feb8_6659_fd93);
