@@ -7,6 +7,8 @@
 //! Read next: `docs/architecture.md`, then [`commit`] (the life of a write), [`pool`] (devices and
 //! membership) and [`device`] (the I/O border).
 
+pub mod alloc;
+pub mod cache;
 pub mod device;
 pub mod error;
 pub mod format;
