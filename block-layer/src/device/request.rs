@@ -34,6 +34,14 @@ pub(super) struct OpenFile {
     pub(super) memory_align: usize,
 }
 
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        // Everything was answered. Without this the lock would outlive us for a moment wherever the kernel, or
+        // a child between fork and exec, still refers to the description.
+        sys::unlock(&self.file);
+    }
+}
+
 impl OpenFile {
     fn takes(&self, memory: &[u8]) -> bool {
         (memory.as_ptr() as usize).is_multiple_of(self.memory_align)
@@ -156,14 +164,18 @@ impl Request {
 
     /// Answers whoever waits.
     pub(super) fn finish(self, result: Result<(), IoCause>) {
-        let result = result.map_err(|cause| DiskError::Io {
-            device: self.file.name.to_string(),
-            op: self.work.name(),
-            at: self.at,
-            len: self.len as u64,
+        let Request { file, at, len, work, .. } = self;
+        let error = |cause| DiskError::Io {
+            device: file.name.to_string(),
+            op: work.name(),
+            at,
+            len: len as u64,
             cause,
-        });
-        match self.work {
+        };
+        let result = result.map_err(error);
+        // Before the answer: who has it may close the disk, and finds it closed and unlocked.
+        drop(file);
+        match work {
             Work::Read { buf, split: None, answer } => answer.answer(result.map(|()| buf)),
             Work::Read { buf, split: Some(mut split), answer } => {
                 split.copy_from_slice(&buf);

@@ -23,6 +23,12 @@ pub(super) fn lock(file: &File) -> io::Result<()> {
     check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }.into()).map(drop)
 }
 
+/// Gives the lock back; closing the last descriptor would too, later.
+pub(super) fn unlock(file: &File) {
+    // SAFETY: as in `lock`. It cannot fail on an open descriptor.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
+}
+
 /// What the kernel says about direct I/O on `file`: `None` when it does not say (before Linux 6.1, or a file
 /// system that does not report it), zeros when it is not possible.
 pub(super) fn direct_alignment(file: &File) -> Option<Alignment> {

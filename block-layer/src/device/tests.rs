@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 
 const MIB: usize = 1 << 20;
 
-/// A path in the build's scratch directory that is removed at the end; a real file system, unlike /tmp.
+/// A path beside the test binary (a real file system, where O_DIRECT is likely), removed at the end.
 struct Scratch(PathBuf);
 
 impl Scratch {
