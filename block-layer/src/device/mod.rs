@@ -8,8 +8,18 @@
 //! read or write them after the future that asked was dropped.
 
 mod buf;
+mod file;
+mod open;
+mod request;
+pub(crate) mod sys;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod uring;
 
 pub use buf::Buf;
+pub use file::FileDisk;
+pub use open::{Backend, Direct, DiskOptions, OpenError};
 
 use crate::error::DiskError;
 use bytes::Bytes;
