@@ -1,6 +1,7 @@
 //! The crate's errors: a variant for each reaction that a caller can have.
 
 use std::io;
+use std::path::PathBuf;
 
 /// What a device answered instead of doing what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -65,4 +66,28 @@ pub enum IndexError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// The files of the index are damaged: it must be repaired or rebuilt, a retry will not help.
+    #[error("index: its files are damaged: {0}")]
+    Corrupt(String),
+    /// The directory holds no index: it is missing, empty, or something else's.
+    #[error("index: {} holds no index", .dir.display())]
+    Missing {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A new index was asked for in a directory that is not empty.
+    #[error("index: {} is not empty; a new index needs an empty directory", .dir.display())]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The index is open already, in this process or another one.
+    #[error("index: {} is in use by another process", .dir.display())]
+    Busy {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// No space left on the file system of the index.
+    #[error("index: no space left on its file system")]
+    Full,
 }

@@ -11,6 +11,7 @@ mod buf;
 mod file;
 mod open;
 mod request;
+mod space;
 pub(crate) mod sys;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ mod uring;
 pub use buf::Buf;
 pub use file::FileDisk;
 pub use open::{Backend, Direct, DiskOptions, OpenError};
+pub(crate) use space::free_bytes;
 
 use crate::error::DiskError;
 use bytes::Bytes;

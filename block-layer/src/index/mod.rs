@@ -1,11 +1,17 @@
 //! The index: an ordered key-value store that is written at checkpoints only, behind a seam of our own.
 //!
-//! Two implementations: RocksDB  and an in-memory twin  whose "power cut" may keep
-//! any batch boundary at or after the last explicit flush, as RocksDB without its log may.
+//! Two implementations: RocksDB ([`RocksIndex`]) and an in-memory twin ([`TwinIndex`]) whose "power cut" may
+//! keep any batch boundary at or after the last explicit flush, as RocksDB without its log may.
 //!
 //! Key space: ONE column family; the first byte of a key is its kind, and a kind may have a
 //! merge function. `DELETE` and `PUT` replace; `MERGE` adds an operand that the kind's merge function
 //! folds into the value, now or at a compaction.
+
+mod rocks;
+mod twin;
+
+pub use rocks::{IndexOptions, RocksIndex};
+pub use twin::TwinIndex;
 
 use crate::error::IndexError;
 use std::ops::ControlFlow;
@@ -18,6 +24,13 @@ pub struct MergeRule {
     /// `older` with `newer` laid over it, appended to `out`. Associative; `older` may be an earlier operand
     /// or the stored value. Damaged input must give damaged output (never a panic): the reader reports it.
     pub merge: fn(older: &[u8], newer: &[u8], out: &mut Vec<u8>),
+}
+
+impl MergeRule {
+    /// The rule for `key`, if its kind has one.
+    fn of(rules: &'static [MergeRule], key: &[u8]) -> Option<&'static MergeRule> {
+        rules.iter().find(|rule| key.first() == Some(&rule.kind))
+    }
 }
 
 /// One change of a batch.
