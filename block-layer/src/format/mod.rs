@@ -5,8 +5,11 @@
 //! number that it has not checked; a change of layout is a new version with a golden file beside the old ones.
 //! Read next: [`superblock`], the record from which everything else is found.
 
+pub mod cut;
 mod ids;
 pub mod membership;
+pub mod record;
+pub mod space_key;
 mod state;
 pub mod superblock;
 
