@@ -1,8 +1,8 @@
 //! What `FileDisk` costs beside a bare io_uring loop without tokio, on the same file.
 //!
 //! `cargo run --release --example rawdev -- PATH [MIB]` makes and fills the file PATH (1024 MiB unless told)
-//! when it is missing; a file that exists is OVERWRITTEN. Each line is the median of three runs by CPU per I/O,
-//! the two sides taking turns; CPU is that of the whole process, kernel workers included.
+//! when it is missing; a file that exists is OVERWRITTEN. Each line is the median of three runs by CPU per
+//! I/O, the two sides taking turns; CPU is that of the whole process, kernel workers included.
 #![allow(unsafe_code)]
 
 use block_layer::device::{Disk, DiskOptions, FileDisk};

@@ -60,8 +60,8 @@ impl FileDisk {
         Ok(disk)
     }
 
-    /// Makes a file `len` bytes long, its new space reserved, durably; blocks. On a block device, which others
-    /// resize, it only takes note of the present size.
+    /// Makes a file `len` bytes long, its new space reserved, durably; blocks. On a block device, which
+    /// others resize, it only takes note of the present size.
     ///
     /// # Errors
     /// When `len` is less than the present size, or the system refuses (out of space).

@@ -1,7 +1,7 @@
 //! A request on its way: what it owns, which system call is next, and what that call's result means.
 //!
-//! Both drivers go through the same steps: take [`Request::next_call`], have the kernel do it, hand the result
-//! to [`Request::advance`], until that says how the request ended; then [`Request::finish`].
+//! Both drivers go through the same steps: take [`Request::next_call`], have the kernel do it, hand the
+//! result to [`Request::advance`], until that says how the request ended; then [`Request::finish`].
 //!
 //! Invariants: the request owns the file and all memory that its call points to, and none of that memory
 //! moves when the request moves, so a request that is kept until its call has returned keeps the kernel
@@ -36,8 +36,8 @@ pub(super) struct OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
-        // Everything was answered. Without this the lock would outlive us for a moment wherever the kernel, or
-        // a child between fork and exec, still refers to the description.
+        // Everything was answered. Without this the lock would outlive us for a moment wherever the kernel,
+        // or a child between fork and exec, still refers to the description.
         sys::unlock(&self.file);
     }
 }

@@ -21,7 +21,7 @@ use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::Pin;
-use std::sync::{mpsc, Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{mpsc, Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::{mem, thread};
 use tokio::io::unix::AsyncFd;
@@ -60,6 +60,12 @@ fn offer(driver: Option<Arc<Driver>>, request: Request) -> Result<(), Request> {
 /// The drivers of the runtimes that live now, for threads that meet a runtime for the first time.
 static DRIVERS: Mutex<Vec<(Id, Arc<Driver>)>> = Mutex::new(Vec::new());
 
+fn drivers() -> MutexGuard<'static, Vec<(Id, Arc<Driver>)>> {
+    // A runtime without I/O makes its first caller panic under the lock, the list untouched: the other
+    // runtimes go on.
+    DRIVERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The driver of the current runtime if that runs on one thread; started by the first request.
 ///
 /// # Panics
@@ -81,7 +87,7 @@ fn of_current_runtime() -> Option<Arc<Driver>> {
 }
 
 fn found_or_started(handle: &Handle) -> Option<Arc<Driver>> {
-    let mut drivers = DRIVERS.lock().expect("nothing panics while it is held");
+    let mut drivers = drivers();
     if let Some((_, driver)) = drivers.iter().find(|(id, _)| *id == handle.id()) {
         return Some(driver.clone());
     }
@@ -352,6 +358,6 @@ impl Drop for Drive {
         state.drain(&mut self.finished);
         drop(state);
         self.answer_finished();
-        DRIVERS.lock().expect("nothing panics while it is held").retain(|(id, _)| *id != self.runtime);
+        drivers().retain(|(id, _)| *id != self.runtime);
     }
 }

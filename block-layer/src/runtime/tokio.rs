@@ -100,7 +100,7 @@ impl Drop for Worker {
         if !self.counted {
             return;
         }
-        // `home` is shutting down and dropped this one unrun: when it was the last, nobody comes for the rest.
+        // `home` is shutting down and dropped this one unrun: after the last, nobody comes for the rest.
         let mut jobs = lock(&self.jobs);
         jobs.workers -= 1;
         let orphans = if jobs.workers == 0 { std::mem::take(&mut jobs.waiting) } else { VecDeque::new() };
