@@ -6,7 +6,7 @@
 //! - who fills the cache from a device holds a pin ([`crate::alloc::Pins`]) until the copy is in, and who
 //!   allocates an address evicts it first (design rule 2);
 //! - memory is bounded: it is taken in chunks as the cache fills and never exceeds what was configured;
-//! - no lock is held for longer than the copy of one block, or the eviction of [`NEIGHBOURS`].
+//! - no lock is held for longer than the copy of one block, or the eviction of `NEIGHBOURS`.
 //!
 //! Neighbouring addresses share a shard, so that evicting a run takes few locks. Read next: `shard` (the
 //! eviction).
