@@ -79,6 +79,12 @@ impl Ring {
         self.head = at + self.padded(record) as u64;
     }
 
+    /// Takes everything up to `at`: records that were found there.
+    pub fn advance_to(&mut self, at: u64) {
+        debug_assert!(at >= self.head);
+        self.head = at;
+    }
+
     /// Gives the space from `at` on back: the records there were replaced.
     pub fn rewind(&mut self, at: u64) {
         debug_assert!((self.tail..=self.head).contains(&at));

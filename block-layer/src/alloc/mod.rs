@@ -188,6 +188,29 @@ impl Allocator {
         Ok(())
     }
 
+    /// Segments known, present or not.
+    #[must_use]
+    pub fn segments(&self) -> u32 {
+        self.table.len()
+    }
+
+    /// A partial segment got `blocks` more usable blocks at its end.
+    pub fn extend(&mut self, segment: u32, blocks: u32) {
+        if self.open.contains_key(&segment) {
+            self.close(segment);
+        }
+        self.table.update(segment, |resident| {
+            resident.free += blocks as u16;
+            resident.state = SegmentState::READY;
+        });
+    }
+
+    /// Whether nothing is allocated in a segment of `blocks` usable blocks, as far as counts tell.
+    #[must_use]
+    pub fn is_untouched(&self, segment: u32, blocks: u32) -> bool {
+        u32::from(self.table.get(segment).free) == blocks && self.deltas(segment).next().is_none()
+    }
+
     /// Changes what may be done with a segment; one that is no longer ready is closed.
     pub fn set_state(&mut self, segment: u32, state: SegmentState) {
         self.table.update(segment, |resident| resident.state = state);

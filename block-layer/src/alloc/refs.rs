@@ -126,20 +126,17 @@ impl Allocator {
         self.count_of(segment, pba.slot())
     }
 
-    /// A commit added a reference to a block (`more`) or took one away; returns the count that results.
+    /// A commit changed the extra references of a block from `before` to `after`. Needs no table: the record says
+    /// both.
     ///
     /// # Errors
-    /// [`Damaged`] when the block is known to be free, or its count leaves 0..=`u32::MAX`; nothing has
-    /// changed.
-    ///
-    /// # Panics
-    /// When [`ref_needs`](Self::ref_needs) the block's counts.
-    pub fn ref_change(&mut self, pba: Pba, more: bool) -> Result<u32, Damaged> {
+    /// [`Damaged`] when it contradicts what is known of the block; nothing has changed.
+    pub fn ref_change(&mut self, pba: Pba, before: u32, after: u32) -> Result<(), Damaged> {
         let (segment, slot) = self.locate(Run { at: pba, blocks: 1 })?;
-        let before = self.count_of(segment, slot).expect("the segment's counts are loaded");
-        let after = if more { before.checked_add(1) } else { before.checked_sub(1) };
         let damaged = |what| Damaged { at: pba, blocks: 1, what };
-        let after = after.ok_or(damaged("a reference count out of range"))?;
+        if self.count_of(segment, slot).is_some_and(|known| known != before) || before.abs_diff(after) != 1 {
+            return Err(damaged("a reference count that does not follow the one before"));
+        }
         if self.is_any(segment, slot, 1, false) {
             return Err(damaged("a reference to a free block"));
         }
@@ -156,7 +153,7 @@ impl Allocator {
         self.active.refs.insert(number(segment, slot), after);
         self.tables.set(segment, slot as u16, after);
         self.tables.trim(self.config.ref_entries);
-        Ok(after)
+        Ok(())
     }
 
     /// Whether some block of the range is known to have extra references.

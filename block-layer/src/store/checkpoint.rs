@@ -10,6 +10,8 @@ use super::machine::Machine;
 use super::state::State;
 use super::{FailReason, Store};
 use crate::format::cut::{Cut, CUT_KEY};
+use crate::alloc::Frozen;
+use crate::format::space_key;
 use crate::index::Batch;
 use crate::journal::Place;
 use crate::runtime::unblock;
@@ -17,8 +19,6 @@ use crate::units::Seq;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest time that changes stay in the journal alone, when there are any.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// Longest delay that the throttle puts before a batch, at a full budget.
 const THROTTLE_MOST: Duration = Duration::from_millis(20);
 
@@ -29,7 +29,7 @@ impl<M: Machine> Store<M> {
     /// The pool has failed, now or before.
     pub async fn checkpoint(self: &Arc<Self>) -> Result<(), FailReason> {
         let _turn = self.checkpointing.lock().await;
-        let (cut, seq) = {
+        let (cut, seq, space) = {
             let mut state = self.lock();
             if let super::state::Health::Failed(reason) = &state.health {
                 return Err(reason.clone());
@@ -37,13 +37,12 @@ impl<M: Machine> Store<M> {
             if state.applied.at == state.checkpointed.at {
                 return Ok(());
             }
-            state.alloc.freeze();
-            state.refs.freeze();
+            let space = state.alloc.freeze();
             self.machine.freeze();
             state.frozen_at = self.runtime.now();
-            (state.applied, state.visible())
+            (state.applied, state.visible(), space)
         };
-        let result = self.write_cut(cut, seq).await;
+        let result = self.write_cut(cut, seq, space).await;
         if let Err(reason) = &result {
             self.fail(reason.clone());
         }
@@ -51,14 +50,14 @@ impl<M: Machine> Store<M> {
         result
     }
 
-    async fn write_cut(self: &Arc<Self>, cut: Place, seq: Seq) -> Result<(), FailReason> {
+    async fn write_cut(self: &Arc<Self>, cut: Place, seq: Seq, space: Arc<Frozen>) -> Result<(), FailReason> {
         self.flush_through(seq).await?;
         let me = self.clone();
         let header = Cut { pool: self.pool_id(), incarnation: self.incarnation(), seq };
         let written = unblock(&*self.runtime, move || {
             let mut batch = Batch::default();
             me.machine.write_frozen(&mut batch);
-            me.write_frozen_space(&mut batch);
+            space.write(&mut batch, space_key::encode);
             batch.put(CUT_KEY, header.encode());
             me.index.write(batch)?;
             me.index.flush()
@@ -69,7 +68,6 @@ impl<M: Machine> Store<M> {
         state.ring.trim(cut.at);
         state.checkpointed = cut;
         state.alloc.drop_frozen();
-        state.refs.drop_frozen();
         self.machine.drop_frozen();
         Ok(())
     }
@@ -86,9 +84,10 @@ impl<M: Machine> Store<M> {
     /// Writes superblocks whose tail is `tail`; they also state the flushed mark.
     pub(super) async fn move_tail(&self, tail: Place) -> Result<(), FailReason> {
         let flushed = self.lock().flushed;
-        self.write_superblocks(|sb| {
-            sb.set_tail(tail.at, tail.seq, tail.previous);
-            sb.flushed = flushed;
+        let tail = self.tail_of(tail);
+        self.write_superblocks(|mark| {
+            mark.tail = tail;
+            mark.flushed = mark.flushed.max(flushed);
         })
         .await?;
         let mut state = self.lock();
@@ -97,19 +96,10 @@ impl<M: Machine> Store<M> {
         Ok(())
     }
 
-    fn write_frozen_space(&self, batch: &mut Batch) {
-        let (alloc, refs) = {
-            let state = self.lock();
-            (state.alloc.frozen(), state.refs.frozen())
-        };
-        alloc.write(batch);
-        refs.write(batch);
-    }
-
     /// How full the fullest budget is, 0.0 to 1.0: journal or dirty memory.
     fn pressure(&self, state: &State<M>) -> f64 {
         let journal = state.ring.used() as f64 / state.ring.len() as f64;
-        let dirty = self.machine.dirty_bytes() as f64 / self.config.dirty_bytes as f64;
+        let dirty = (self.machine.dirty_bytes() + state.alloc.dirty_bytes()) as f64 / self.config.dirty_bytes as f64;
         journal.max(dirty)
     }
 
@@ -126,7 +116,7 @@ impl<M: Machine> Store<M> {
     /// Whether a checkpoint is due: half of a budget, or the time, with anything to write.
     pub(super) fn checkpoint_due(&self) -> bool {
         let state = self.lock();
-        let aged = self.runtime.now().saturating_sub(state.frozen_at) > CHECKPOINT_EVERY;
+        let aged = self.runtime.now().saturating_sub(state.frozen_at) > self.config.checkpoint_after;
         state.applied.at != state.checkpointed.at
             && (self.pressure(&state) > 0.5 || (aged && state.last_content > state.checkpointed.seq))
     }

@@ -15,7 +15,9 @@ use super::{CommitError, Store};
 use crate::device::Io;
 use crate::error::DiskError;
 use crate::format::record::{Header, Kind, HEADER};
+use crate::format::Ordinal;
 use crate::journal::Place;
+use crate::pool::Extent;
 use crate::units::{Seq, BLOCK};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -61,7 +63,7 @@ struct Prepared {
     seq: Seq,
     at: u64,
     record: Vec<u8>,
-    data: Vec<(crate::format::record::Run, Vec<Bytes>)>,
+    data: Vec<(crate::alloc::Run, Vec<Bytes>)>,
 }
 
 impl<M: Machine> Store<M> {
@@ -154,23 +156,24 @@ impl<M: Machine> Store<M> {
     fn start_write(self: &Arc<Self>, prepared: Prepared) {
         let members = self.members();
         let mut writes: Vec<Io<()>> = Vec::with_capacity(2);
-        let (mut next, mut pieces): (Option<(usize, u64)>, Vec<Bytes>) = (None, Vec::new());
-        let mut start = (0, 0);
+        let mut next: Option<(Ordinal, u64)> = None;
+        let mut piece: Option<(Extent, Vec<Bytes>)> = None;
         for (run, data) in prepared.data {
             let mut data = data.into_iter();
-            for (disk, at, blocks) in members.locate(run) {
-                if next != Some((disk, at)) && !pieces.is_empty() {
-                    writes.push(members.disk(start.0).write(start.1, std::mem::take(&mut pieces)));
+            for extent in members.locate(run) {
+                let follows = |(disk, end): &(Ordinal, u64)| *disk == extent.device && *end == extent.offset;
+                if !next.as_ref().is_some_and(follows) {
+                    if let Some((start, pieces)) = piece.take() {
+                        writes.push(members.disk(&start).write(start.offset, pieces));
+                    }
                 }
-                if pieces.is_empty() {
-                    start = (disk, at);
-                }
-                pieces.extend(data.by_ref().take(blocks as usize));
-                next = Some((disk, at + u64::from(blocks) * BLOCK as u64));
+                let (_, pieces) = piece.get_or_insert_with(|| (extent.clone(), Vec::new()));
+                pieces.extend(data.by_ref().take(extent.blocks as usize));
+                next = Some((extent.device, extent.offset + extent.blocks * BLOCK as u64));
             }
         }
-        if !pieces.is_empty() {
-            writes.push(members.disk(start.0).write(start.1, pieces));
+        if let Some((start, pieces)) = piece {
+            writes.push(members.disk(&start).write(start.offset, pieces));
         }
         let (disk, base) = members.ring();
         writes.push(disk.write(base + self.ring_offset(prepared.at), vec![Bytes::from(prepared.record)]));
@@ -288,7 +291,7 @@ impl<M: Machine> State<M> {
         store: &Store<M>,
         mut queued: Queued<M>,
         batch: &mut Batch<M>,
-        data: &mut Vec<(crate::format::record::Run, Vec<Bytes>)>,
+        data: &mut Vec<(crate::alloc::Run, Vec<Bytes>)>,
     ) -> Result<(), (Queued<M>, Refusal<M::Error>)> {
         let reply = match &mut queued.work {
             Work::Op(op) => {
@@ -297,7 +300,7 @@ impl<M: Machine> State<M> {
                     effects: &mut batch.effects,
                     data,
                     alloc: &mut self.alloc,
-                    refs: &mut self.refs,
+                    ref_orders: &mut self.ref_orders,
                     marks: Marks::default(),
                 };
                 tx.mark();
@@ -324,10 +327,10 @@ impl<M: Machine> State<M> {
         &mut self,
         store: &Store<M>,
         batch: Batch<M>,
-        data: Vec<(crate::format::record::Run, Vec<Bytes>)>,
+        data: Vec<(crate::alloc::Run, Vec<Bytes>)>,
     ) -> Step {
         for (run, _) in &data {
-            store.cache.evict(*run);
+            store.cache.evict_run(*run);
         }
         let (record, header) = self.record(store, batch.kind(), |body| batch.encode(body));
         let at = self.ring.place(record.len()).expect("room for the largest record was checked");

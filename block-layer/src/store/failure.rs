@@ -87,9 +87,6 @@ impl<M: Machine> State<M> {
             if !bad.contains(&batch.batch.seq) {
                 self.alloc.undo(&runs);
             }
-            for (pba, change) in &batch.batch.effects.refs {
-                self.refs.unorder(*pba, *change);
-            }
             for (queued, _) in batch.batch.ops.into_iter().rev() {
                 // A mark is of no use twice.
                 if !matches!(queued.work, Work::Mark) {
@@ -97,6 +94,7 @@ impl<M: Machine> State<M> {
                 }
             }
         }
+        self.ref_orders.clear();
         self.marks.retain(|(record, _)| *record < start.seq);
         self.ring.rewind(self.applied.at);
         self.next = self.applied;

@@ -4,8 +4,10 @@
 //! when that record is flushed too, blocks freed up to the mark may be allocated again (design rule 2).
 
 use super::machine::Machine;
+use super::members::Members;
 use super::state::{Queued, State, Work};
 use super::{CommitError, FailReason, Store};
+use crate::error::DiskError;
 use crate::units::Seq;
 use std::sync::Arc;
 
@@ -60,12 +62,7 @@ impl<M: Machine> Store<M> {
             state.visible()
         };
         let members = self.members();
-        let flushes: Vec<_> = members.disks().map(|disk| disk.flush()).collect();
-        let mut result = Ok(());
-        for flush in flushes {
-            result = flush.await.and(result);
-        }
-        result.map_err(FailReason::Flush)?;
+        flush_all(&members).await.map_err(FailReason::Flush)?;
         let mut state = self.lock();
         state.flushed_to(upto);
         self.release(&mut state);
@@ -74,9 +71,7 @@ impl<M: Machine> Store<M> {
 
     /// Gives what the quarantine may let go of back to the allocator.
     pub(super) fn release(&self, state: &mut State<M>) {
-        let pinned = self.pins.oldest().unwrap_or(Seq(u64::MAX));
-        let upto = state.stated.min(pinned);
-        state.alloc.release(upto);
+        state.alloc.release(self.pins.limit(state.stated));
     }
 
     /// Empties the quarantine as far as can be: flush, state the mark, flush the statement.
@@ -99,6 +94,16 @@ impl<M: Machine> Store<M> {
             let _ = answered.await;
         }
     }
+}
+
+/// Flushes every disk; the first failure, if any.
+pub(super) async fn flush_all(members: &Members) -> Result<(), DiskError> {
+    let flushes: Vec<_> = members.disks().map(|disk| disk.flush()).collect();
+    let mut result = Ok(());
+    for flush in flushes {
+        result = flush.await.and(result);
+    }
+    result
 }
 
 impl<M: Machine> State<M> {

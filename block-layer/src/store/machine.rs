@@ -4,11 +4,12 @@
 //! turn comes ([`Machine::order`]) and makes the effects visible when they are written
 //! ([`Machine::apply`]). Recovery calls `apply` with the same bytes, so there is one code path for both.
 
-use crate::alloc::{AllocError, Allocator, Purpose, Refs};
-use crate::format::record::{Effects, Run, Written};
+use crate::alloc::{AllocError, Allocator, Purpose, Run};
+use crate::format::record::{Effects, RefChange, Written};
 use crate::index::Batch;
 use crate::units::{Pba, Seq, BLOCK};
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 
 /// Why an operation did not enter the batch.
 #[derive(Debug)]
@@ -72,6 +73,9 @@ pub trait Machine: Send + Sync + 'static {
 #[error("{0}")]
 pub struct Contradiction(pub String);
 
+/// Counts of extra references as ordered, where they differ from what is applied.
+pub(super) type RefOrders = FxHashMap<Pba, u32>;
+
 /// The effects of the batch that is being formed.
 pub struct Tx<'a> {
     /// The sequence number that the batch will have.
@@ -79,7 +83,7 @@ pub struct Tx<'a> {
     pub(super) effects: &'a mut Effects,
     pub(super) data: &'a mut Vec<(Run, Vec<Bytes>)>,
     pub(super) alloc: &'a mut Allocator,
-    pub(super) refs: &'a mut Refs,
+    pub(super) ref_orders: &'a mut RefOrders,
     pub(super) marks: Marks,
 }
 
@@ -110,8 +114,8 @@ impl Tx<'_> {
         let runs: Vec<Run> = self.effects.written.drain(m.written..).map(|w| w.run).collect();
         self.alloc.undo(&runs);
         self.effects.freed.truncate(m.freed);
-        for (pba, change) in self.effects.refs.drain(m.refs..) {
-            self.refs.unorder(pba, change);
+        for change in self.effects.refs.drain(m.refs..).rev() {
+            self.ref_orders.insert(change.pba, change.before);
         }
         self.effects.body.truncate(m.body);
         self.data.truncate(m.data);
@@ -138,24 +142,25 @@ impl Tx<'_> {
     /// Whether releasing or sharing `pba` needs reference counts that are not in memory.
     #[must_use]
     pub fn needs_refs(&self, pba: Pba) -> bool {
-        self.refs.needs(pba)
+        !self.ref_orders.contains_key(&pba) && self.alloc.ref_needs(pba)
     }
 
     /// Lets go of one reference to a block: it is freed when it was the last. Ask [`Tx::needs_refs`] first.
     pub fn release(&mut self, pba: Pba) {
-        if self.refs.ordered(pba) > 0 {
-            self.change_refs(pba, -1);
-            return;
-        }
-        match self.effects.freed.last_mut() {
-            Some(last) if self.effects_may_extend(pba) => last.blocks += 1,
-            _ => self.effects.freed.push(Run::one(pba)),
+        let before = self.ordered_refs(pba);
+        if before > 0 {
+            self.change_refs(pba, before, before - 1);
+        } else if self.extends_last(pba) {
+            self.effects.freed.last_mut().expect("there is a last one").blocks += 1;
+        } else {
+            self.effects.freed.push(Run { at: pba, blocks: 1 });
         }
     }
 
     /// Adds a reference to a block that is referenced already.
     pub fn share(&mut self, pba: Pba) {
-        self.change_refs(pba, 1);
+        let before = self.ordered_refs(pba);
+        self.change_refs(pba, before, before + 1);
     }
 
     /// Adds a mutation, already encoded.
@@ -163,16 +168,21 @@ impl Tx<'_> {
         encode(&mut self.effects.body);
     }
 
-    fn change_refs(&mut self, pba: Pba, change: i32) {
-        self.refs.order(pba, change);
-        self.effects.refs.push((pba, change));
+    fn ordered_refs(&mut self, pba: Pba) -> u32 {
+        let ordered = self.ref_orders.get(&pba).copied();
+        ordered.or_else(|| self.alloc.ref_count(pba)).expect("the caller has asked `needs_refs`")
+    }
+
+    fn change_refs(&mut self, pba: Pba, before: u32, after: u32) {
+        self.ref_orders.insert(pba, after);
+        self.effects.refs.push(RefChange { pba, before, after });
     }
 
     /// Whether the last freed run belongs to this operation and ends right before `pba`, in its segment.
-    fn effects_may_extend(&self, pba: Pba) -> bool {
+    fn extends_last(&self, pba: Pba) -> bool {
         let own = self.effects.freed.len() > self.marks.freed;
         own && self.effects.freed.last().is_some_and(|last| {
-            last.pba.plus_blocks(u64::from(last.blocks)) == pba && last.pba.segment() == pba.segment()
+            last.at.plus_blocks(u64::from(last.blocks)) == pba && last.at.segment() == pba.segment()
         })
     }
 }

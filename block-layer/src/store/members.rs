@@ -54,6 +54,11 @@ impl Members {
         (&self.ring.0, self.ring.1.offset)
     }
 
+    /// As [`Members::ring`], owned, with the ring itself.
+    pub(super) fn ring_parts(&self) -> (Arc<dyn Disk>, Ring) {
+        self.ring.clone()
+    }
+
     /// Usable blocks of a segment; 0 when it does not exist.
     pub(super) fn blocks_of(&self, segment: u32) -> u32 {
         let blocks = self.table.segments().find(|s| s.number == segment).map_or(0, |s| s.blocks);
@@ -63,11 +68,6 @@ impl Members {
     /// Blocks of all segments together.
     pub(super) fn capacity(&self) -> u64 {
         self.table.blocks()
-    }
-
-    /// The segment table.
-    pub(super) fn table(&self) -> &SegmentTable {
-        &self.table
     }
 }
 

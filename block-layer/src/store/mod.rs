@@ -21,13 +21,15 @@ mod state;
 pub use commit::Committed;
 pub use flush::Durable;
 pub use machine::{Contradiction, Machine, Refusal, Tx};
-pub use open::{OpenError, Parts};
+pub use open::{format_index, OpenError, Parts};
 pub use read::{Pinned, ReadError, Wanted};
 
-use crate::alloc::{AllocStats, Pins};
+use crate::alloc::{Pins, Space};
 use crate::cache::{BlockCache, CacheStats};
 use crate::error::{DiskError, IndexError};
 use crate::index::{Index, IndexStats};
+use crate::format::PoolId;
+use crate::pool::Membership;
 use crate::runtime::Runtime;
 use crate::units::{Seq, BLOCK};
 use members::Members;
@@ -57,6 +59,8 @@ pub struct Config {
     pub checkpoint_after: Duration,
     /// Bytes of the data area that only operations that free space may use.
     pub reserve_bytes: u64,
+    /// Most reference counts of shared blocks kept in memory.
+    pub ref_entries: usize,
     /// Free bytes of the index's file system below which no new data is mapped.
     pub index_reserve_bytes: u64,
 }
@@ -71,6 +75,7 @@ impl Default for Config {
             flush_after: Duration::from_secs(1),
             checkpoint_after: Duration::from_secs(60),
             reserve_bytes: 16 << 20,
+            ref_entries: 1 << 20,
             index_reserve_bytes: 256 << 20,
         }
     }
@@ -133,7 +138,7 @@ impl<E> CommitError<E> {
 #[derive(Clone, Copy, Debug)]
 pub struct Stats {
     /// The data area, in blocks.
-    pub space: AllocStats,
+    pub space: Space,
     /// The block cache.
     pub cache: CacheStats,
     /// The index.
@@ -156,7 +161,13 @@ pub struct Store<M: Machine> {
     index: Arc<dyn Index>,
     machine: Arc<M>,
     config: Config,
+    pool: PoolId,
+    incarnation: AtomicU64,
+    ring_len: u64,
     members: RwLock<Arc<Members>>,
+    membership: Mutex<Membership>,
+    /// Held while superblocks are written.
+    superblocks: tokio::sync::Mutex<()>,
     cache: BlockCache,
     pins: Pins,
     state: Mutex<State<M>>,
@@ -239,15 +250,36 @@ impl<M: Machine> Store<M> {
         let state = self.lock();
         let free = self.budget.available_permits();
         Stats {
-            space: state.alloc.stats(),
+            space: self.space_of(&state),
             cache: self.cache.stats(),
             index,
             journal: (state.ring.used(), state.ring.len()),
-            dirty_bytes: self.machine.dirty_bytes(),
+            dirty_bytes: self.machine.dirty_bytes() + state.alloc.dirty_bytes(),
             inflight_bytes: (self.config.inflight_blocks().saturating_sub(free) * BLOCK) as u64,
             visible: state.visible(),
             flushed: state.flushed,
         }
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn id(&self) -> PoolId {
+        self.pool
+    }
+
+    fn pool_id(&self) -> [u8; 16] {
+        self.pool.0
+    }
+
+    fn incarnation(&self) -> u64 {
+        self.incarnation.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The allocator counts whole segments; what a partial one lacks is no capacity.
+    fn space_of(&self, state: &State<M>) -> Space {
+        let space = state.alloc.space();
+        let capacity = self.members().capacity();
+        Space { capacity, allocated: capacity - space.free, ..space }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<M>> {

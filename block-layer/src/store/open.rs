@@ -125,8 +125,6 @@ impl<M: Machine> Store<M> {
             machine: &*machine,
             membership: &mut membership,
             alloc: &mut alloc,
-            index: &parts.index,
-            runtime: &parts.runtime,
             chain: Chain { pool: id.0, incarnation: mark.incarnation },
             ring: &ring,
             tail: from,

@@ -5,7 +5,8 @@ use super::machine::Machine;
 use super::Store;
 use crate::device::Buf;
 use crate::error::DiskError;
-use crate::format::record::Run;
+use crate::alloc::{Pin, Run};
+use crate::pool::Unmapped;
 use crate::units::{Pba, Seq, BLOCK};
 
 /// Why blocks could not be read.
@@ -21,6 +22,9 @@ pub enum ReadError {
         /// The checksum of what was read.
         found: u32,
     },
+    /// Its address is not of this pool.
+    #[error("a pointer is damaged: block {0} is on no device of the pool")]
+    Nowhere(Pba),
     /// The device failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -29,16 +33,7 @@ pub enum ReadError {
 /// Keeps blocks that are visible now from being given to new data, until dropped.
 ///
 /// Take it *before* looking up the addresses that it is to protect.
-pub struct Pinned<'a, M: Machine> {
-    store: &'a Store<M>,
-    token: crate::alloc::PinToken,
-}
-
-impl<M: Machine> Drop for Pinned<'_, M> {
-    fn drop(&mut self) {
-        self.store.pins.unpin(self.token);
-    }
-}
+pub type Pinned<'a> = Pin<'a>;
 
 /// One block to read: where, and what its checksum must be.
 #[derive(Clone, Copy, Debug)]
@@ -52,9 +47,9 @@ pub struct Wanted {
 impl<M: Machine> Store<M> {
     /// Pins what is visible now.
     #[must_use]
-    pub fn pin(&self) -> Pinned<'_, M> {
+    pub fn pin(&self) -> Pinned<'_> {
         let seq = Seq(self.applied.load(std::sync::atomic::Ordering::Acquire));
-        Pinned { store: self, token: self.pins.pin(seq) }
+        self.pins.pin(seq)
     }
 
     /// Copies a block from the cache into `out`; `false` when it is not there.
@@ -76,10 +71,10 @@ impl<M: Machine> Store<M> {
         let mut done = 0;
         while done < wanted.len() {
             let run = first_run(&wanted[done..]);
-            for (disk, at, blocks) in members.locate(run) {
-                let part = buf.split_to(blocks as usize * BLOCK);
-                started.push((done, members.disk(disk).read(at, part)));
-                done += blocks as usize;
+            for extent in members.try_locate(run).map_err(|Unmapped { pba, .. }| ReadError::Nowhere(pba))? {
+                let part = buf.split_to(extent.blocks as usize * BLOCK);
+                started.push((done, members.disk(&extent).read(extent.offset, part)));
+                done += extent.blocks as usize;
             }
         }
         let mut whole: Option<Buf> = None;
@@ -120,5 +115,5 @@ fn first_run(wanted: &[Wanted]) -> Run {
         w.pba == first.plus_blocks(*i as u64) && w.pba.segment() == first.segment()
     };
     let blocks = wanted.iter().enumerate().take_while(follows).count();
-    Run { pba: first, blocks: blocks as u32 }
+    Run { at: first, blocks: blocks as u32 }
 }

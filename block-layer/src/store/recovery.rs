@@ -7,23 +7,23 @@
 //! Two passes: the first only follows the chain and learns the mark; the second verifies data and applies.
 
 use super::machine::{Contradiction, Machine};
-use super::members::Members;
+use super::members::{grow, Members};
 use super::open::OpenError;
 use super::state::apply_effects;
-use crate::alloc::{Allocator, Refs};
+use crate::alloc::Allocator;
 use crate::device::Buf;
 use crate::error::DiskError;
 use crate::format::membership::MembershipChange;
 use crate::format::record::{Effects, Kind, Written, HEADER};
+use crate::pool::Membership;
 use crate::journal::{Chain, Place, Reader, Ring};
 use crate::units::{Seq, BLOCK};
 
 /// What recovery works on.
 pub(super) struct Recovery<'a, M: Machine> {
     pub(super) machine: &'a M,
-    pub(super) members: &'a mut Members,
+    pub(super) membership: &'a mut Membership,
     pub(super) alloc: &'a mut Allocator,
-    pub(super) refs: &'a mut Refs,
     pub(super) chain: Chain,
     pub(super) ring: &'a Ring,
     /// The superblock's tail.
@@ -53,8 +53,8 @@ impl<M: Machine> Recovery<'_, M> {
     }
 
     fn reader(&self) -> Reader {
-        let (disk, base) = self.members.ring();
-        Reader::new(disk.clone(), base, self.ring, self.chain, self.tail)
+        let (disk, ring) = Members::of(self.membership).ring_parts();
+        Reader::new(disk, ring.offset, self.ring, self.chain, self.tail)
     }
 
     /// Follows the chain to its end; returns that place and the highest sequence known flushed.
@@ -79,7 +79,9 @@ impl<M: Machine> Recovery<'_, M> {
             Kind::Membership => {
                 let change = MembershipChange::decode(body)
                     .map_err(|e| Contradiction(format!("record {seq}: {e}")))?;
-                self.members.apply(&change, self.alloc)?;
+                let before = Members::of(self.membership);
+                self.membership.apply(&change)?;
+                grow(self.alloc, &before, &Members::of(self.membership))?;
                 Ok(true)
             }
             Kind::Commit => {
@@ -88,7 +90,7 @@ impl<M: Machine> Recovery<'_, M> {
                 if verify && !self.survived(&effects.written).await? {
                     return Ok(false);
                 }
-                apply_effects(self.alloc, self.refs, seq, &effects)?;
+                apply_effects(self.alloc, seq, &effects)?;
                 if !effects.body.is_empty() {
                     self.machine.apply(seq, &effects.body)?;
                 }
@@ -99,10 +101,13 @@ impl<M: Machine> Recovery<'_, M> {
 
     /// Whether all blocks of a record are on the devices as they were written.
     async fn survived(&self, written: &[Written]) -> Result<bool, DiskError> {
+        let members = Members::of(self.membership);
         for w in written {
             let mut crcs = w.crcs.iter();
-            for (disk, at, blocks) in self.members.locate(w.run) {
-                let data = self.members.disk(disk).read(at, Buf::zeroed(blocks as usize * BLOCK)).await?;
+            let Ok(extents) = members.try_locate(w.run) else { return Ok(false) };
+            for extent in extents {
+                let buf = Buf::zeroed(extent.blocks as usize * BLOCK);
+                let data = members.disk(&extent).read(extent.offset, buf).await?;
                 if !data.chunks_exact(BLOCK).zip(&mut crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc) {
                     return Ok(false);
                 }

@@ -3,14 +3,14 @@
 //! Nothing here does I/O or waits. Lock order: this lock, then the machine's own.
 
 use super::commit::BATCH_RECORD;
-use super::machine::{Contradiction, Machine};
+use super::machine::{Contradiction, Machine, RefOrders};
 use super::{CommitError, FailReason};
-use crate::alloc::{Allocator, Refs};
+use crate::alloc::Allocator;
 use crate::error::DiskError;
 use crate::format::record::{Effects, Kind, HEADER};
 use crate::journal::{Place, Ring};
 use crate::pool::MembershipChange;
-use crate::units::Seq;
+use crate::units::{Pba, Seq};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -110,6 +110,7 @@ pub(super) struct State<M: Machine> {
     /// Failures made void since the last batch that was written at once.
     pub(super) redos: u32,
     pub(super) ring: Ring,
+    pub(super) ring_len: u64,
     /// Where the next record goes.
     pub(super) next: Place,
     /// The place after the last record that is visible.
@@ -126,8 +127,14 @@ pub(super) struct State<M: Machine> {
     /// When the oldest unflushed record became visible.
     pub(super) unflushed_since: Option<Duration>,
     pub(super) alloc: Allocator,
-    pub(super) refs: Refs,
-    pub(super) checkpointing: bool,
+    /// Reference counts as ordered, until they are applied.
+    pub(super) ref_orders: RefOrders,
+    /// The place up to which the index has everything.
+    pub(super) checkpointed: Place,
+    /// When the last checkpoint began.
+    pub(super) frozen_at: Duration,
+    /// Whether the leader was just delayed by the throttle.
+    pub(super) delayed: bool,
     pub(super) closing: bool,
 }
 
@@ -150,7 +157,7 @@ impl<M: Machine> State<M> {
 
     /// Whether frees wait in the quarantine or in flight, so that a flush may find space.
     pub(super) fn may_relieve(&self) -> bool {
-        self.alloc.stats().quarantined > 0 || !self.inflight.is_empty()
+        self.alloc.space().quarantined > 0 || !self.inflight.is_empty()
     }
 
     pub(super) fn mark_finished(&mut self, seq: Seq, result: Result<(), DiskError>) {
@@ -179,7 +186,17 @@ impl<M: Machine> State<M> {
 
     /// The block layer's own effects of a batch, in commit order.
     pub(super) fn apply_effects(&mut self, batch: &Batch<M>) -> Result<(), Contradiction> {
-        apply_effects(&mut self.alloc, &mut self.refs, batch.seq, &batch.effects)
+        for change in &batch.effects.refs {
+            if self.ref_orders.get(&change.pba) == Some(&change.after) && !self.orders_again(change.pba) {
+                self.ref_orders.remove(&change.pba);
+            }
+        }
+        apply_effects(&mut self.alloc, batch.seq, &batch.effects)
+    }
+
+    /// Whether a batch still in flight changes the references of a block.
+    fn orders_again(&self, pba: Pba) -> bool {
+        self.inflight.iter().any(|b| b.batch.effects.refs.iter().any(|change| change.pba == pba))
     }
 
     /// Records that everything before `end` is visible.
@@ -198,7 +215,6 @@ impl<M: Machine> State<M> {
 /// What a commit record does to the allocator and to the reference counts, live and at replay.
 pub(super) fn apply_effects(
     alloc: &mut Allocator,
-    refs: &mut Refs,
     seq: Seq,
     effects: &Effects,
 ) -> Result<(), Contradiction> {
@@ -209,8 +225,8 @@ pub(super) fn apply_effects(
     for run in &effects.freed {
         alloc.commit_free(seq, *run).map_err(|e| wrong(&e))?;
     }
-    for (pba, change) in &effects.refs {
-        refs.change(*pba, *change).map_err(|e| wrong(&e))?;
+    for change in &effects.refs {
+        alloc.ref_change(change.pba, change.before, change.after).map_err(|e| wrong(&e))?;
     }
     Ok(())
 }
