@@ -2,7 +2,7 @@
 //! every byte named in a table, reserved bytes zero on write and checked on read.
 //!
 //! Invariants: `encode` and `decode` are exact inverses; `decode` never panics and never allocates by a
-//! number that it has not checked; a change of layout is a new version with a golden file beside the old ones.
+//! number that it has not checked; a change of layout is a new version with a golden file of its own.
 //! Read next: [`superblock`], the record from which everything else is found.
 
 pub mod cut;

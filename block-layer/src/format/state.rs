@@ -158,7 +158,7 @@ impl PoolState {
             if member.id.0 == [0; 16] || members[..i].iter().any(|m| m.id == member.id) {
                 return Err("a member's identifier is zero or not its own");
             }
-            if member.len < RING_OFFSET || member.len % BLOCK as u64 != 0 {
+            if member.len < RING_OFFSET || !member.len.is_multiple_of(BLOCK as u64) {
                 return Err("a member's length is impossible");
             }
         }
@@ -176,7 +176,7 @@ impl PoolState {
             let Some(member) = self.member(range.device) else {
                 return Err("a segment range is on no member");
             };
-            if range.blocks == 0 || range.offset % BLOCK as u64 != 0 {
+            if range.blocks == 0 || !range.offset.is_multiple_of(BLOCK as u64) {
                 return Err("a segment range is empty or not aligned");
             }
             if range.offset < RING_OFFSET || end > member.len {
@@ -205,7 +205,10 @@ impl PoolState {
         }
         let Some(member) = self.member(ring.device) else { return Err("the ring is on no member") };
         let Some(end) = ring.offset.checked_add(ring.len) else { return Err("the ring is too long") };
-        if ring.len == 0 || ring.len % BLOCK as u64 != 0 || ring.offset % BLOCK as u64 != 0 {
+        if ring.len == 0
+            || !ring.len.is_multiple_of(BLOCK as u64)
+            || !ring.offset.is_multiple_of(BLOCK as u64)
+        {
             return Err("the ring is empty or not aligned");
         }
         if ring.offset < RING_OFFSET || end > member.len {
@@ -217,7 +220,7 @@ impl PoolState {
         if self.segments.iter().any(in_ring) {
             return Err("the ring overlaps a segment range");
         }
-        if tail.offset >= ring.len || tail.offset % SECTOR as u64 != 0 || tail.next == Seq(0) {
+        if tail.offset >= ring.len || !tail.offset.is_multiple_of(SECTOR as u64) || tail.next == Seq(0) {
             return Err("the tail is outside the ring or not a record");
         }
         Ok(())

@@ -111,8 +111,8 @@ pub enum SuperblockFault {
 /// | 134..136   | reserved      | zero                                                             |
 /// | 136..200   | name          | UTF-8, then zeros                                                |
 /// | 200..256   | reserved      | zero; a feature that uses it is an incompatible one              |
-/// | 256..1792  | members       | 64 entries by ordinal, 24 bytes: UUID, then byte length; a vacant one is zero |
-/// | 1792..4096 | segments      | 96 entries, 24 bytes: see [`SegmentRange::encode`]; unused ones at the end are zero |
+/// | 256..1792  | members       | 64 entries by ordinal: UUID, u64 byte length; vacant: zero       |
+/// | 1792..4096 | segments      | 96 entries, see [`SegmentRange::encode`]; unused at the end: zero |
 mod field {
     use std::ops::Range;
     pub(super) const MAGIC: Range<usize> = 0..8;

@@ -1,3 +1,5 @@
+//! Promises of the superblock: its golden bytes, and what becomes of every wrong one.
+
 use super::*;
 
 /// A state with every field in use; the golden file holds it.
@@ -103,10 +105,10 @@ fn a_superblock_that_contradicts_itself_is_damaged() {
         "the ring overlaps a segment range"
     );
     assert_eq!(
-        damage(&resealed(|b| b.copy_within(field::SEGMENTS.start + 24..4096, field::SEGMENTS.start + 48))),
+        damage(&resealed(|b| b.copy_within(field::SEGMENTS.start + 24..4072, field::SEGMENTS.start + 48))),
         "segment numbers are out of order or out of bounds"
     );
-    assert_eq!(damage(&resealed(|b| b[4095] = 1)), "a segment range is on no member".to_owned());
+    assert_eq!(damage(&resealed(|b| b[4095] = 1)), "a segment range is empty or not aligned");
     assert_eq!(damage(&resealed(|b| b[field::NAME_LEN] = 65)), "the pool's name is too long");
 }
 

@@ -23,12 +23,13 @@ pub struct CreateOptions {
 
 /// Makes a pool of `disks`, whose ordinals follow their order; `random` gives 64 random bits.
 ///
-/// The ring is put on the device with most room for it; the journal is empty: its first record has sequence 1
-/// and no predecessor. The first incarnation is 1.
+/// The ring is put on the device with most room for it. The journal is empty: its first record has
+/// sequence 1 and no predecessor. The incarnation is 1.
 ///
 /// # Errors
-/// A device that is too small, given twice, or not empty without `force`; nothing has been written then. After
-/// an I/O error some devices may carry a superblock of a pool that is not whole, and need `force` to be used.
+/// A device that is too small, or not empty without `force`, or an alias that can be told without writing:
+/// nothing has been written then. After an I/O error, or when two names turn out to be one device, some may
+/// carry a superblock of a pool that is not whole, and need `force` to be used.
 pub async fn create(
     disks: &[Arc<dyn Disk>],
     options: &CreateOptions,

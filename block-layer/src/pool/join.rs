@@ -1,8 +1,8 @@
 //! Changes of membership: planned, made durable on a new device, committed as a record, applied.
 //!
-//! Adding a device: [`Membership::plan_add`], [`Joining::format`], [`Membership::expect_member`], which gives the
-//! record to commit, then [`Membership::apply`]. Growing one: [`Membership::plan_grow`] gives the record. A change
-//! is applied before the next one is planned; a plan reckons with the tables as they are.
+//! Adding a device: [`Membership::plan_add`], [`Joining::format`], [`Membership::expect_member`], which gives
+//! the record to commit, then [`Membership::apply`]. Growing one: [`Membership::plan_grow`] gives the record.
+//! A change is applied before the next one is planned: a plan reckons with the tables as they are.
 
 use super::members::{superblock, Candidate};
 use super::probe::{probe, Found};
@@ -126,7 +126,7 @@ fn first_free(state: &PoolState) -> Result<u32, PoolError> {
     u32::try_from(state.segments_end()).map_err(|_| PoolError::TooManyRanges)
 }
 
-/// The ranges for `blocks` more blocks at the end of `member`: its last range goes on while the segment numbers
+/// The ranges for `blocks` more blocks at the end of `member`: its last range goes on if the segment numbers
 /// after it are free, or else to the end of its partial segment, with a new range for the rest.
 fn grown_ranges(state: &PoolState, member: &Member, blocks: u64) -> Result<Vec<SegmentRange>, PoolError> {
     let full = u64::from(BLOCKS_PER_SEGMENT);

@@ -49,7 +49,7 @@ impl Layout {
         }
         let automatic = || (len / 16 / MIB * MIB).clamp(RING_MIN, RING_DEFAULT);
         let ring_len = self.ring_len.unwrap_or_else(automatic);
-        if ring_len == 0 || ring_len % MIB != 0 || ring_len > u64::MAX / 2 {
+        if ring_len == 0 || !ring_len.is_multiple_of(MIB) || ring_len > u64::MAX / 2 {
             return Err(PoolError::BadRing { len: ring_len });
         }
         let needed = RING_OFFSET + ring_len + DATA_MIN;

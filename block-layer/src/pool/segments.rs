@@ -75,7 +75,7 @@ impl SegmentTable {
     /// When `pba` is not the address of a whole block, or not all of the blocks are in usable space: the
     /// numbers may come from a damaged pointer.
     pub fn locate(&self, pba: Pba, blocks: u64) -> Result<Extents<'_>, Unmapped> {
-        let aligned = pba.sectors() % SECTORS_PER_BLOCK == 0;
+        let aligned = pba.sectors().is_multiple_of(SECTORS_PER_BLOCK);
         let extents = Extents { ranges: &self.ranges, next: pba.sectors() / SECTORS_PER_BLOCK, left: blocks };
         let mapped: u64 = extents.clone().map(|e| e.blocks).sum();
         if !aligned || mapped != blocks {

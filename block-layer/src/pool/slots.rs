@@ -56,6 +56,7 @@ fn choose(
     if let Some(fault) = copies.iter().find_map(newer) {
         return Err(PoolError::NewerFormat { device, fault });
     }
+    let not_ours = |fault: &CopyFault| matches!(fault, CopyFault::Invalid(SuperblockFault::NotOurs));
     let found = |superblock, slot: usize| Device { disk: disk.clone(), superblock, next_slot: 1 - slot };
     let mut bad = |slot: usize, fault| {
         warnings.push(Warning::BadCopy { device: device.clone(), at: SLOT_OFFSETS[slot], fault });
@@ -71,7 +72,7 @@ fn choose(
             bad(0, fault);
             Ok(found(second, 1))
         }
-        [Err(CopyFault::Invalid(SuperblockFault::NotOurs)), Err(CopyFault::Invalid(SuperblockFault::NotOurs))] => {
+        [Err(first), Err(second)] if not_ours(&first) && not_ours(&second) => {
             Err(PoolError::NoSuperblock { device })
         }
         [Err(first), Err(second)] => {

@@ -1,3 +1,5 @@
+//! Promises of membership changes: adding and growing devices, before and after a crash.
+
 use super::*;
 use crate::format::Ordinal;
 use crate::units::Pba;

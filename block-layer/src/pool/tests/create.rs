@@ -1,3 +1,5 @@
+//! Promises of creating and deleting pools.
+
 use super::*;
 
 #[test]
@@ -84,4 +86,18 @@ fn a_deleted_pool_leaves_devices_for_another() {
     disks.iter().for_each(|d| d.cut_power(0));
     assert_eq!(refused(&disks), "p-a holds no Ashlar superblock: check the path, or leave the device out");
     run(create(&devices(&disks), &options("q"), &mut random(2))).unwrap();
+}
+
+#[test]
+fn work_on_pools_may_move_between_threads() {
+    fn sends<T: Send>(_: T) {}
+    let (disks, mut members) = pool("p", 1, &[8]);
+    let devices = devices(&disks);
+    let journal = mark(&members, 1);
+    let new = MemDisk::shared("new", 8 * MIB);
+    sends(create(&devices, &options("p"), &mut random(1)));
+    sends(assemble(&devices, None));
+    sends(members.plan_add(new, Layout::default(), &mut random(1)).unwrap().format(false));
+    sends(members.begin_write(journal).unwrap().run());
+    sends(members.delete());
 }

@@ -1,3 +1,5 @@
+//! Promises of opening pools: what is put together, and how everything wrong is named.
+
 use super::*;
 use crate::format::superblock::{Role, Superblock, SLOT_OFFSETS, SUPERBLOCK_LEN};
 use crate::format::DeviceId;

@@ -1,3 +1,5 @@
+//! Promises of writing superblocks, above all when the power goes.
+
 use super::*;
 use crate::format::superblock::{SLOT_OFFSETS, SUPERBLOCK_LEN};
 
