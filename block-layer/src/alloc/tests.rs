@@ -242,7 +242,7 @@ impl World {
         assert_eq!(self.allocator.ref_count(pba), Some(count));
         let more = self.dice.below(3) == 0;
         if !more && count == 0 {
-            assert!(self.allocator.ref_change(pba, false).is_err());
+            assert!(self.allocator.ref_change(pba, 1, 0).is_err());
             return;
         }
         self.apply(Op::Ref(pba, more));
@@ -263,7 +263,9 @@ impl World {
             }
             Op::Ref(pba, more) => {
                 self.load_refs(pba);
-                let count = self.allocator.ref_change(pba, more).unwrap();
+                let before = self.allocator.ref_count(pba).unwrap();
+                let count = if more { before + 1 } else { before - 1 };
+                self.allocator.ref_change(pba, before, count).unwrap();
                 self.blocks[range(Run { at: pba, blocks: 1 }).start] = Block::Used(count);
             }
         }
@@ -467,6 +469,6 @@ fn runs_that_are_not_blocks_of_the_pool_are_damage() {
         assert!(allocator.commit_alloc(run).is_err());
         assert!(allocator.commit_free(Seq(1), run).is_err());
     }
-    assert!(allocator.ref_change(Pba::of_block(9, 0), true).is_err());
-    assert!(allocator.ref_change(Pba::new(Pba::LIMIT - 1), true).is_err());
+    assert!(allocator.ref_change(Pba::of_block(9, 0), 0, 1).is_err());
+    assert!(allocator.ref_change(Pba::new(Pba::LIMIT - 1), 0, 1).is_err());
 }

@@ -106,7 +106,9 @@ impl<M: Machine> Store<M> {
     /// A delay before the next batch when a budget is more than three quarters full: gradual, no cliff.
     pub(super) fn throttle(&self, state: &mut State<M>) -> Option<Duration> {
         let pressure = self.pressure(state);
-        if pressure < 0.75 || std::mem::replace(&mut state.delayed, !state.delayed) {
+        // Every other look lets a batch through: the delay is before each batch, not instead of it.
+        state.delayed = pressure >= 0.75 && !state.delayed;
+        if !state.delayed {
             return None;
         }
         let over = ((pressure - 0.75) * 4.0).min(1.0);

@@ -34,7 +34,8 @@ impl<M: Machine> Store<M> {
             state.take_place(at, record.len(), &header);
             (at, record, header.seq)
         };
-        let (disk, base) = self.members().ring();
+        let members = self.members();
+        let (disk, base) = members.ring();
         let written: Io<()> = disk.write(base + self.ring_offset(at), vec![Bytes::from(record)]);
         if let Err(e) = written.await {
             return self.fail(FailReason::Write(e));

@@ -76,7 +76,7 @@ impl<M: Machine> Batch<M> {
 
     pub(super) fn encode(&self, body: &mut Vec<u8>) {
         match (&self.membership, self.kind()) {
-            (Some(change), _) => change.encode(body),
+            (Some(change), _) => body.extend(change.encode()),
             (None, Kind::Commit) => self.effects.encode(body),
             (None, _) => {}
         }
