@@ -8,9 +8,19 @@
 //! read or write them after the future that asked was dropped.
 
 mod buf;
+mod file;
+mod open;
+mod request;
 mod space;
+pub(crate) mod sys;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod uring;
 
 pub use buf::Buf;
+pub use file::FileDisk;
+pub use open::{Backend, Direct, DiskOptions, OpenError};
 pub(crate) use space::free_bytes;
 
 use crate::error::DiskError;

@@ -3,6 +3,11 @@
 //! The engine takes these as a parameter so that the simulator can own every choice that a real machine
 //! makes by accident: which task runs next, what time it is, what is random.
 
+mod tokio;
+
+pub use self::tokio::TokioRuntime;
+
+use ::tokio::sync::oneshot;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -32,7 +37,7 @@ pub async fn unblock<T: Send + 'static>(
     runtime: &dyn Runtime,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> T {
-    let (done, result) = tokio::sync::oneshot::channel();
+    let (done, result) = oneshot::channel();
     runtime.blocking(Box::new(move || {
         // The receiver may be gone (its task was dropped); the result is then of no use.
         let _ = done.send(job());

@@ -1,0 +1,171 @@
+//! The production runtime: tokio.
+//!
+//! Invariants: a task stays on the runtime of the thread that spawns it; blocking jobs of all threads share a
+//! bounded number of threads and start in the order in which they were given.
+
+use super::{Runtime, Task};
+use crate::device::sys;
+use std::collections::VecDeque;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::time::{sleep_until, Instant};
+
+/// Blocking jobs that run at a time.
+const BLOCKING_MAX: usize = 16;
+
+/// Tokio as a [`Runtime`]. Every runtime whose threads use it needs its I/O and time drivers.
+pub struct TokioRuntime {
+    home: Handle,
+    started: Instant,
+    jobs: Arc<Mutex<Jobs>>,
+}
+
+#[derive(Default)]
+struct Jobs {
+    waiting: VecDeque<Box<dyn FnOnce() + Send>>,
+    workers: usize,
+}
+
+impl TokioRuntime {
+    /// `home` runs the blocking jobs, and the tasks of threads that have no runtime; it must outlive all.
+    #[must_use]
+    pub fn new(home: Handle) -> TokioRuntime {
+        TokioRuntime { home, started: Instant::now(), jobs: Arc::default() }
+    }
+}
+
+impl Runtime for TokioRuntime {
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn spawn(&self, task: Task) {
+        match Handle::try_current() {
+            Ok(here) => drop(here.spawn(task)),
+            Err(_) => drop(self.home.spawn(task)),
+        }
+    }
+
+    fn sleep(&self, time: Duration) -> Task {
+        // Counted from now, not from when the task is first polled.
+        let end = Instant::now() + time;
+        Box::pin(async move { sleep_until(end).await })
+    }
+
+    fn blocking(&self, job: Box<dyn FnOnce() + Send>) {
+        let mut jobs = lock(&self.jobs);
+        jobs.waiting.push_back(job);
+        if jobs.workers == BLOCKING_MAX {
+            return;
+        }
+        jobs.workers += 1;
+        drop(jobs);
+        let worker = Worker { jobs: self.jobs.clone(), counted: true };
+        drop(self.home.spawn_blocking(move || worker.run()));
+    }
+
+    fn random(&self) -> u64 {
+        sys::random()
+    }
+}
+
+/// Does jobs until none waits.
+struct Worker {
+    jobs: Arc<Mutex<Jobs>>,
+    /// Whether `workers` counts this one.
+    counted: bool,
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            let mut jobs = lock(&self.jobs);
+            let Some(job) = jobs.waiting.pop_front() else {
+                // Under the same lock: a job that comes later must find one worker less.
+                jobs.workers -= 1;
+                self.counted = false;
+                return;
+            };
+            drop(jobs);
+            // Whoever waits for a job that panicked learns of it by the missing result; the next one is run.
+            let _ = catch_unwind(AssertUnwindSafe(job));
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.counted {
+            return;
+        }
+        // `home` is shutting down and dropped this one unrun: after the last, nobody comes for the rest.
+        let mut jobs = lock(&self.jobs);
+        jobs.workers -= 1;
+        let orphans = if jobs.workers == 0 { std::mem::take(&mut jobs.waiting) } else { VecDeque::new() };
+        drop(jobs);
+        drop(orphans);
+    }
+}
+
+fn lock(jobs: &Mutex<Jobs>) -> MutexGuard<'_, Jobs> {
+    jobs.lock().expect("nothing panics while it is held")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::unblock;
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::runtime::Builder;
+
+    #[test]
+    fn more_jobs_than_threads_all_run_and_a_panic_stops_none() {
+        let home = Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = Arc::new(TokioRuntime::new(home.handle().clone()));
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        home.block_on(async {
+            runtime.blocking(Box::new(|| panic!("a panic that this test wants")));
+            let mut results = Vec::new();
+            for n in 0..100usize {
+                let (running, most, runtime) = (running.clone(), most.clone(), runtime.clone());
+                results.push(tokio::spawn(async move {
+                    let job = move || {
+                        most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        std::thread::sleep(Duration::from_millis(1));
+                        running.fetch_sub(1, Ordering::SeqCst);
+                        n
+                    };
+                    unblock(&*runtime, job).await
+                }));
+            }
+            for (n, result) in results.into_iter().enumerate() {
+                assert_eq!(result.await.unwrap(), n);
+            }
+        });
+        assert!(most.load(Ordering::SeqCst) <= BLOCKING_MAX);
+        drop(home);
+    }
+
+    #[test]
+    fn tasks_run_here_or_at_home() {
+        let home = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = TokioRuntime::new(home.handle().clone());
+        let (send, name) = std::sync::mpsc::channel();
+        let report = move |send: std::sync::mpsc::Sender<_>| -> Task {
+            Box::pin(async move { send.send(std::thread::current().id()).unwrap() })
+        };
+        runtime.spawn(report(send.clone()));
+        assert_ne!(name.recv().unwrap(), std::thread::current().id());
+        let here = Builder::new_current_thread().enable_all().build().unwrap();
+        here.block_on(async {
+            runtime.spawn(report(send));
+            let before = runtime.now();
+            runtime.sleep(Duration::from_millis(5)).await;
+            assert!(runtime.now() - before >= Duration::from_millis(5));
+        });
+        assert_eq!(name.recv().unwrap(), std::thread::current().id());
+        assert_ne!(runtime.random(), runtime.random());
+    }
+}

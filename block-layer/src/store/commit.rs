@@ -1,0 +1,378 @@
+//! The committer: turns what all callers have queued into commits, in order.
+//!
+//! Invariants: a written block is immutable until freed; a commit is acknowledged only when its data *and* its
+//! record are written; commits become visible in sequence order, though several are in flight.
+//!
+//! The life of a commit: [`Store::commit`] queues the operation; the first caller with work starts the leader,
+//! which orders what is queued into a batch ([`State::form`]), starts its data and record writes in parallel,
+//! and goes on to the next batch; [`Store::finished`] applies finished batches in order and answers.
+//!
+//! Read next: `failure` (what a failed write does to the batches behind it), `flush`, `checkpoint`.
+
+use super::machine::{Machine, Marks, Refusal, Tx};
+use super::state::{Batch, Health, InFlight, Queued, State, Work};
+use super::{CommitError, Store};
+use crate::device::Io;
+use crate::error::DiskError;
+use crate::format::record::{Header, Kind, HEADER};
+use crate::format::Ordinal;
+use crate::journal::Place;
+use crate::pool::Extent;
+use crate::units::{Seq, BLOCK};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Data bytes after which a batch takes no further operation.
+pub(super) const BATCH_BYTES: usize = 4 << 20;
+/// Record bytes after which a batch takes no further operation.
+pub(super) const BATCH_RECORD: usize = 64 << 10;
+/// Batches in flight.
+pub(super) const BATCHES: usize = 8;
+
+/// Proof that a commit's data and record are written: it survives the death of the process.
+#[must_use]
+#[derive(Debug)]
+pub struct Committed<R> {
+    seq: Seq,
+    /// What the operation answers.
+    pub reply: R,
+}
+
+impl<R> Committed<R> {
+    /// Its place in the commit order.
+    #[must_use]
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+}
+
+/// What the leader does next.
+enum Step {
+    Idle,
+    Write(Prepared),
+    OpenSegments,
+    Relieve,
+    Wait,
+    Delay(Duration),
+}
+
+/// A formed batch, ready to be written.
+struct Prepared {
+    seq: Seq,
+    at: u64,
+    record: Vec<u8>,
+    data: Vec<(crate::alloc::Run, Vec<Bytes>)>,
+}
+
+impl<M: Machine> Store<M> {
+    /// Commits `op`: answers when it is written and visible.
+    ///
+    /// # Errors
+    /// [`CommitError`]; only `Outcome::Unknown`-like variants may still take effect (see there).
+    pub async fn commit(self: &Arc<Self>, op: M::Op) -> Result<Committed<M::Reply>, CommitError<M::Error>> {
+        let permits = self.machine.data_bytes(&op).div_ceil(BLOCK).max(1).min(self.config.inflight_blocks());
+        let _room = self.budget.acquire_many(permits as u32).await.expect("never closed");
+        self.enqueue(Work::Op(op)).await.map(|(seq, reply)| Committed {
+            seq,
+            reply: reply.expect("an operation has a reply"),
+        })
+    }
+
+    /// Queues work and starts the leader when there is none.
+    pub(super) async fn enqueue(
+        self: &Arc<Self>,
+        work: Work<M::Op>,
+    ) -> Result<(Seq, Option<M::Reply>), CommitError<M::Error>> {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut state = self.lock();
+            state.check_health()?;
+            state.queue.push_back(Queued { work, answer, relieved: false });
+            self.start_leader(&mut state);
+        }
+        answered.await.unwrap_or_else(|_| Err(CommitError::Closed))
+    }
+
+    pub(super) fn start_leader(self: &Arc<Self>, state: &mut State<M>) {
+        if !state.leading && !state.queue.is_empty() {
+            state.leading = true;
+            self.runtime.spawn(Box::pin(self.clone().lead()));
+        }
+    }
+
+    async fn lead(self: Arc<Self>) {
+        loop {
+            let mut progress = std::pin::pin!(self.progress.notified());
+            progress.as_mut().enable();
+            match self.next_step() {
+                Step::Idle => return,
+                Step::Write(prepared) => self.start_write(prepared),
+                Step::OpenSegments => self.open_segments().await,
+                Step::Relieve => self.relieve().await,
+                Step::Wait => progress.await,
+                Step::Delay(time) => self.runtime.sleep(time).await,
+            }
+        }
+    }
+
+    fn next_step(self: &Arc<Self>) -> Step {
+        let mut state = self.lock();
+        if let Some(delay) = self.throttle(&mut state) {
+            return Step::Delay(delay);
+        }
+        let mut refused = Vec::new();
+        let step = state.form(self, &mut refused);
+        if matches!(step, Step::Idle) {
+            state.leading = false;
+        }
+        drop(state);
+        for (queued, error) in refused {
+            // The caller may have gone away; its answer is then of no use.
+            let _ = queued.answer.send(Err(error));
+        }
+        step
+    }
+
+    /// Writes a mark record at once, past the queue; `false` when the journal has no room for it.
+    pub(super) fn write_mark(self: &Arc<Self>, queued: Queued<M>) -> bool {
+        let step = {
+            let mut state = self.lock();
+            if state.ring.place(HEADER).is_none() {
+                return false;
+            }
+            let mut batch = Batch::new(state.next.seq);
+            batch.ops.push((queued, None));
+            state.seal(self, batch, Vec::new())
+        };
+        if let Step::Write(prepared) = step {
+            self.start_write(prepared);
+        }
+        true
+    }
+
+    /// Starts the data and record writes of a batch, in parallel, and a task that waits for them.
+    fn start_write(self: &Arc<Self>, prepared: Prepared) {
+        let members = self.members();
+        let mut writes: Vec<Io<()>> = Vec::with_capacity(2);
+        let mut next: Option<(Ordinal, u64)> = None;
+        let mut piece: Option<(Extent, Vec<Bytes>)> = None;
+        for (run, data) in prepared.data {
+            let mut data = data.into_iter();
+            for extent in members.locate(run) {
+                let follows = |(disk, end): &(Ordinal, u64)| *disk == extent.device && *end == extent.offset;
+                if !next.as_ref().is_some_and(follows) {
+                    if let Some((start, pieces)) = piece.take() {
+                        writes.push(members.disk(&start).write(start.offset, pieces));
+                    }
+                }
+                let (_, pieces) = piece.get_or_insert_with(|| (extent.clone(), Vec::new()));
+                pieces.extend(data.by_ref().take(extent.blocks as usize));
+                next = Some((extent.device, extent.offset + extent.blocks * BLOCK as u64));
+            }
+        }
+        if let Some((start, pieces)) = piece {
+            writes.push(members.disk(&start).write(start.offset, pieces));
+        }
+        let (disk, base) = members.ring();
+        writes.push(disk.write(base + self.ring_offset(prepared.at), vec![Bytes::from(prepared.record)]));
+        let me = self.clone();
+        self.runtime.spawn(Box::pin(async move {
+            let mut result = Ok(());
+            for write in writes {
+                result = write.await.and(result);
+            }
+            me.finished(prepared.seq, result);
+        }));
+    }
+
+    /// A batch's writes ended: applies what is now complete in order, and answers it.
+    fn finished(self: &Arc<Self>, seq: Seq, result: Result<(), DiskError>) {
+        let mut answers = Vec::new();
+        {
+            let mut state = self.lock();
+            state.mark_finished(seq, result);
+            while let Some(batch) = state.pop_finished() {
+                self.apply(&mut state, batch, &mut answers);
+            }
+            if state.must_redo() {
+                self.runtime.spawn(Box::pin(self.clone().redo()));
+            }
+        }
+        self.progress.notify_waiters();
+        for (answer, reply) in answers {
+            let _ = answer.send(Ok(reply));
+        }
+    }
+
+    /// Makes one batch visible. The caller holds the lock and calls in sequence order.
+    fn apply(&self, state: &mut State<M>, batch: InFlight<M>, answers: &mut Vec<Answer<M>>) {
+        let InFlight { batch, end, .. } = batch;
+        let seq = batch.seq;
+        state.apply_effects(&batch).expect("a batch that we ordered fits the allocator's state");
+        for written in &batch.effects.written {
+            state.unflushed_bytes += written.crcs.len() as u64 * BLOCK as u64;
+        }
+        if !batch.effects.body.is_empty() {
+            self.machine.apply(seq, &batch.effects.body).expect("a batch that we ordered fits the machine");
+        }
+        if let Some(change) = &batch.membership {
+            self.apply_membership(state, change);
+        }
+        state.applied_to(seq, end, self.runtime.now());
+        state.redos = 0;
+        if batch.kind() != Kind::Mark {
+            state.last_content = seq;
+        }
+        self.applied.store(seq.0, std::sync::atomic::Ordering::Release);
+        answers.extend(batch.ops.into_iter().map(|(queued, reply)| (queued.answer, (seq, reply))));
+    }
+}
+
+type Answer<M> = (super::state::AnswerTo<M>, (Seq, Option<<M as Machine>::Reply>));
+
+impl<M: Machine> State<M> {
+    /// Orders what is queued into the next batch. Operations that are refused go to `refused`.
+    fn form(&mut self, store: &Store<M>, refused: &mut Vec<(Queued<M>, CommitError<M::Error>)>) -> Step {
+        if let Health::Failed(reason) = &self.health {
+            let reason = reason.clone();
+            refused.extend(self.queue.drain(..).map(|q| (q, CommitError::PoolFailed(reason.clone()))));
+            return Step::Idle;
+        }
+        if self.queue.is_empty() {
+            return Step::Idle;
+        }
+        if self.redoing || self.inflight.len() >= BATCHES || self.ring.place(self.largest_record()).is_none() {
+            return Step::Wait;
+        }
+        let mut batch = Batch::new(self.next.seq);
+        let mut data = Vec::new();
+        let mut data_bytes = 0;
+        while data_bytes < BATCH_BYTES && batch.effects.encoded_len() < BATCH_RECORD {
+            let Some(queued) = self.queue.pop_front() else { break };
+            let alone = queued.is_barrier(&store.machine);
+            if alone && !(batch.ops.is_empty() && self.inflight.is_empty()) {
+                self.queue.push_front(queued);
+                break;
+            }
+            data_bytes += queued.data_bytes(&store.machine);
+            match self.order(store, queued, &mut batch, &mut data) {
+                Ok(()) if alone => break,
+                Ok(()) => {}
+                Err((queued, Refusal::NotReady)) => {
+                    self.queue.push_front(queued);
+                    return if batch.ops.is_empty() { Step::OpenSegments } else { self.seal(store, batch, data) };
+                }
+                Err((mut queued, Refusal::NoSpace)) if !queued.relieved && self.may_relieve() => {
+                    if batch.ops.is_empty() && self.inflight.is_empty() {
+                        queued.relieved = true;
+                        self.queue.push_front(queued);
+                        return Step::Relieve;
+                    }
+                    self.queue.push_front(queued);
+                    break;
+                }
+                Err((queued, refusal)) => refused.push((queued, CommitError::from_refusal(refusal))),
+            }
+        }
+        match (batch.ops.is_empty(), self.queue.is_empty()) {
+            (true, true) => Step::Idle,
+            (true, false) if self.inflight.is_empty() => Step::Delay(Duration::ZERO),
+            (true, false) => Step::Wait,
+            (false, _) => self.seal(store, batch, data),
+        }
+    }
+
+    /// Orders one operation into `batch`; on a refusal nothing has changed.
+    #[allow(clippy::type_complexity)]
+    fn order(
+        &mut self,
+        store: &Store<M>,
+        mut queued: Queued<M>,
+        batch: &mut Batch<M>,
+        data: &mut Vec<(crate::alloc::Run, Vec<Bytes>)>,
+    ) -> Result<(), (Queued<M>, Refusal<M::Error>)> {
+        let reply = match &mut queued.work {
+            Work::Op(op) => {
+                let mut tx = Tx {
+                    seq: batch.seq,
+                    effects: &mut batch.effects,
+                    data,
+                    alloc: &mut self.alloc,
+                    ref_orders: &mut self.ref_orders,
+                    marks: Marks::default(),
+                };
+                tx.mark();
+                match store.machine.order(op, &mut tx) {
+                    Ok(reply) => Some(reply),
+                    Err(refusal) => {
+                        tx.roll_back();
+                        return Err((queued, refusal));
+                    }
+                }
+            }
+            Work::Mark => None,
+            Work::Membership(change) => {
+                batch.membership = Some(change.clone());
+                None
+            }
+        };
+        batch.ops.push((queued, reply));
+        Ok(())
+    }
+
+    /// Gives the batch its record and its place in the ring, and enters it among those in flight.
+    fn seal(
+        &mut self,
+        store: &Store<M>,
+        batch: Batch<M>,
+        data: Vec<(crate::alloc::Run, Vec<Bytes>)>,
+    ) -> Step {
+        for (run, _) in &data {
+            store.cache.evict_run(*run);
+        }
+        let (record, header) = self.record(store, batch.kind(), |body| batch.encode(body));
+        let at = self.ring.place(record.len()).expect("room for the largest record was checked");
+        let end = self.take_place(at, record.len(), &header);
+        let seq = batch.seq;
+        let start = Place { at, seq, previous: header.previous };
+        self.inflight.push_back(InFlight { batch, start, end, result: None });
+        Step::Write(Prepared { seq, at, record, data })
+    }
+
+    /// A sealed record for the next sequence number, padded to whole sectors.
+    pub(super) fn record(
+        &mut self,
+        store: &Store<M>,
+        kind: Kind,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> (Vec<u8>, Header) {
+        let mut record = vec![0; HEADER];
+        encode(&mut record);
+        let header = Header {
+            crc: 0,
+            len: 0,
+            seq: self.next.seq,
+            incarnation: store.incarnation(),
+            previous: self.next.previous,
+            kind,
+            pool: store.pool_id(),
+            flushed: self.flushed,
+        }
+        .seal(&mut record);
+        record.resize(self.ring.padded(record.len()), 0);
+        if self.marks.back().is_none_or(|(_, mark)| *mark < self.flushed) {
+            self.marks.push_back((self.next.seq, self.flushed));
+        }
+        (record, header)
+    }
+
+    /// Moves the head over a record at `at`; returns the place after it.
+    pub(super) fn take_place(&mut self, at: u64, len: usize, header: &Header) -> Place {
+        self.ring.advance(at, len);
+        let end = at + self.ring.padded(len) as u64;
+        self.next = Place { at: end, seq: header.seq.next(), previous: header.crc };
+        self.next
+    }
+}

@@ -1,0 +1,188 @@
+//! What the crate above plugs in: the meaning of commits.
+//!
+//! The store gives order, atomicity and durability; a [`Machine`] turns operations into effects when their
+//! turn comes ([`Machine::order`]) and makes the effects visible when they are written
+//! ([`Machine::apply`]). Recovery calls `apply` with the same bytes, so there is one code path for both.
+
+use crate::alloc::{AllocError, Allocator, Purpose, Run};
+use crate::format::record::{Effects, RefChange, Written};
+use crate::index::Batch;
+use crate::units::{Pba, Seq, BLOCK};
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+
+/// Why an operation did not enter the batch.
+#[derive(Debug)]
+pub enum Refusal<E> {
+    /// Something that the operation was prepared with is no longer so, or not in memory any more: prepare it
+    /// again, after the commits up to this sequence are visible.
+    Bounce(Seq),
+    /// No space for its data.
+    NoSpace,
+    /// The allocator has no segment open: wait and try again (the store sees to it).
+    NotReady,
+    /// The machine says no.
+    Refused(E),
+}
+
+impl<E> From<AllocError> for Refusal<E> {
+    fn from(e: AllocError) -> Self {
+        match e {
+            AllocError::NotReady => Refusal::NotReady,
+            AllocError::NoSpace { .. } => Refusal::NoSpace,
+        }
+    }
+}
+
+/// The meaning of commits. Every method is called under the commit lock: none may block or wait.
+pub trait Machine: Send + Sync + 'static {
+    /// A queued operation.
+    type Op: Send + 'static;
+    /// What a committed operation answers.
+    type Reply: Send + 'static;
+    /// Why it refuses an operation.
+    type Error: Send + 'static;
+
+    /// Whether `op` is ordered alone: after everything before it is visible, and before anything after it.
+    fn is_barrier(&self, op: &Self::Op) -> bool;
+    /// Bytes of data that `op` writes, for the bounds of a batch.
+    fn data_bytes(&self, op: &Self::Op) -> usize;
+    /// The operation's turn has come: decide, against everything *ordered* so far, and push the effects to
+    /// `tx`. On a refusal nothing may have changed in the machine; `tx` is rolled back by the caller. It may be
+    /// called again for the same operation when a batch had to be done over.
+    fn order(&self, op: &mut Self::Op, tx: &mut Tx<'_>) -> Result<Self::Reply, Refusal<Self::Error>>;
+    /// The effects are written and visible from now on. In sequence order, also at replay.
+    ///
+    /// # Errors
+    /// At replay only: the body does not decode, or contradicts the state.
+    fn apply(&self, seq: Seq, body: &[u8]) -> Result<(), Contradiction>;
+    /// Forget everything that was ordered and not applied: it is going to be ordered again.
+    fn discard(&self);
+    /// Bytes of changes that only the journal holds.
+    fn dirty_bytes(&self) -> u64;
+    /// Moves the changes so far aside as the frozen generation; the next ones go to a new one.
+    fn freeze(&self);
+    /// Adds the frozen generation to `batch`. Not under the commit lock.
+    fn write_frozen(&self, batch: &mut Batch);
+    /// The frozen generation is durable in the index: forget it.
+    fn drop_frozen(&self);
+}
+
+/// A record that does not fit the state it is applied to: damage, or a bug of ours.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct Contradiction(pub String);
+
+/// Counts of extra references as ordered, where they differ from what is applied.
+pub(super) type RefOrders = FxHashMap<Pba, u32>;
+
+/// The effects of the batch that is being formed.
+pub struct Tx<'a> {
+    /// The sequence number that the batch will have.
+    pub seq: Seq,
+    pub(super) effects: &'a mut Effects,
+    pub(super) data: &'a mut Vec<(Run, Vec<Bytes>)>,
+    pub(super) alloc: &'a mut Allocator,
+    pub(super) ref_orders: &'a mut RefOrders,
+    pub(super) marks: Marks,
+}
+
+/// How long the lists were when an operation began: what a refusal rolls back to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks {
+    written: usize,
+    freed: usize,
+    refs: usize,
+    body: usize,
+    data: usize,
+}
+
+impl Tx<'_> {
+    pub(super) fn mark(&mut self) {
+        let e = &self.effects;
+        self.marks = Marks {
+            written: e.written.len(),
+            freed: e.freed.len(),
+            refs: e.refs.len(),
+            body: e.body.len(),
+            data: self.data.len(),
+        };
+    }
+
+    pub(super) fn roll_back(&mut self) {
+        let m = self.marks;
+        let runs: Vec<Run> = self.effects.written.drain(m.written..).map(|w| w.run).collect();
+        self.alloc.undo(&runs);
+        self.effects.freed.truncate(m.freed);
+        for change in self.effects.refs.drain(m.refs..).rev() {
+            self.ref_orders.insert(change.pba, change.before);
+        }
+        self.effects.body.truncate(m.body);
+        self.data.truncate(m.data);
+    }
+
+    /// Finds room for `blocks` (one [`BLOCK`] of data and its CRC-32C each) and writes them there with this
+    /// batch. Returns the runs, in the order of the blocks.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSpace`] and [`Refusal::NotReady`]; nothing is allocated then.
+    pub fn write<E>(&mut self, blocks: &[(Bytes, u32)], purpose: Purpose) -> Result<Vec<Run>, Refusal<E>> {
+        debug_assert!(blocks.iter().all(|(b, _)| b.len() == BLOCK));
+        let runs = self.alloc.alloc(blocks.len() as u32, purpose)?;
+        let mut rest = blocks;
+        for run in &runs {
+            let (these, others) = rest.split_at(run.blocks as usize);
+            rest = others;
+            self.data.push((*run, these.iter().map(|(b, _)| b.clone()).collect()));
+            self.effects.written.push(Written { run: *run, crcs: these.iter().map(|(_, c)| *c).collect() });
+        }
+        Ok(runs)
+    }
+
+    /// Whether releasing or sharing `pba` needs reference counts that are not in memory.
+    #[must_use]
+    pub fn needs_refs(&self, pba: Pba) -> bool {
+        !self.ref_orders.contains_key(&pba) && self.alloc.ref_needs(pba)
+    }
+
+    /// Lets go of one reference to a block: it is freed when it was the last. Ask [`Tx::needs_refs`] first.
+    pub fn release(&mut self, pba: Pba) {
+        let before = self.ordered_refs(pba);
+        if before > 0 {
+            self.change_refs(pba, before, before - 1);
+        } else if self.extends_last(pba) {
+            self.effects.freed.last_mut().expect("there is a last one").blocks += 1;
+        } else {
+            self.effects.freed.push(Run { at: pba, blocks: 1 });
+        }
+    }
+
+    /// Adds a reference to a block that is referenced already.
+    pub fn share(&mut self, pba: Pba) {
+        let before = self.ordered_refs(pba);
+        self.change_refs(pba, before, before + 1);
+    }
+
+    /// Adds a mutation, already encoded.
+    pub fn mutate(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        encode(&mut self.effects.body);
+    }
+
+    fn ordered_refs(&mut self, pba: Pba) -> u32 {
+        let ordered = self.ref_orders.get(&pba).copied();
+        ordered.or_else(|| self.alloc.ref_count(pba)).expect("the caller has asked `needs_refs`")
+    }
+
+    fn change_refs(&mut self, pba: Pba, before: u32, after: u32) {
+        self.ref_orders.insert(pba, after);
+        self.effects.refs.push(RefChange { pba, before, after });
+    }
+
+    /// Whether the last freed run belongs to this operation and ends right before `pba`, in its segment.
+    fn extends_last(&self, pba: Pba) -> bool {
+        let own = self.effects.freed.len() > self.marks.freed;
+        own && self.effects.freed.last().is_some_and(|last| {
+            last.at.plus_blocks(u64::from(last.blocks)) == pba && last.at.segment() == pba.segment()
+        })
+    }
+}

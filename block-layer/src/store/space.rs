@@ -1,0 +1,136 @@
+//! Space that the data path needs at hand: open segments ahead of the allocator, reference counts of shared
+//! segments, and the zeroer that runs ahead on devices where unwritten space costs more.
+
+use super::machine::Machine;
+use super::Store;
+use crate::alloc::{decode_bitmap, decode_count, Bitmap, Record, Run};
+use crate::device::Buf;
+use crate::error::IndexError;
+use crate::format::space_key;
+use crate::runtime::unblock;
+use crate::units::{Pba, BLOCK, BLOCKS_PER_SEGMENT};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Bytes that the zeroer writes at a time.
+const ZEROES: usize = 4 << 20;
+
+impl<M: Machine> Store<M> {
+    /// Opens the segments that the allocator wants.
+    pub(super) async fn open_segments(self: &Arc<Self>) {
+        let (wanted, cut) = {
+            let mut state = self.lock();
+            (state.alloc.wants(), state.alloc.cut())
+        };
+        for segment in wanted {
+            let bitmap = self.load_bitmap(segment).await;
+            let mut state = self.lock();
+            match bitmap {
+                // A stale or damaged bitmap leaves the segment closed; the next call tries another one.
+                Ok(bitmap) => drop(state.alloc.install(segment, bitmap, cut)),
+                Err(reason) => {
+                    state.alloc.abandon(segment);
+                    drop(state);
+                    return self.fail(reason);
+                }
+            }
+        }
+    }
+
+    async fn load_bitmap(&self, segment: u32) -> Result<Bitmap, super::FailReason> {
+        let index = self.index.clone();
+        let key = space_key::encode(Record::Bitmap(segment));
+        let (value, key) = unblock(&*self.runtime, move || (index.get(&key), key)).await;
+        let value = value.map_err(super::FailReason::Index)?;
+        let blocks = self.members().blocks_of(segment);
+        let virgin = value.is_none() && self.lock().alloc.is_untouched(segment, blocks);
+        if virgin {
+            self.zero(segment, blocks).await.map_err(super::FailReason::Write)?;
+        }
+        let mut bitmap = match value {
+            None => Bitmap::new(),
+            Some(value) => decode_bitmap(&value)
+                .map_err(|e| super::FailReason::Index(IndexError::Damaged { key, what: e.0 }))?,
+        };
+        if blocks < BLOCKS_PER_SEGMENT {
+            bitmap.set(blocks, BLOCKS_PER_SEGMENT - blocks, true);
+        }
+        Ok(bitmap)
+    }
+
+    /// Writes a segment once before it is used, where that makes later flushes cheaper.
+    async fn zero(&self, segment: u32, blocks: u32) -> Result<(), crate::error::DiskError> {
+        let members = self.members();
+        let run = Run { at: Pba::of_block(segment, 0), blocks };
+        for extent in members.locate(run) {
+            let disk = members.disk(&extent);
+            if !disk.geometry().sparse {
+                continue;
+            }
+            let zeroes = Buf::zeroed(ZEROES).freeze();
+            let end = extent.offset + extent.blocks * BLOCK as u64;
+            let mut at = extent.offset;
+            while at < end {
+                let len = ZEROES.min((end - at) as usize);
+                disk.write(at, vec![zeroes.slice(..len)]).await?;
+                at += len as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the reference counts of a block's segment must be loaded before it is released or shared.
+    #[must_use]
+    pub fn needs_refs(&self, pba: Pba) -> bool {
+        self.lock().alloc.ref_needs(pba)
+    }
+
+    /// Loads the reference counts of a block's segment.
+    ///
+    /// # Errors
+    /// What the index answered, or damage in it.
+    pub async fn load_refs(&self, pba: Pba) -> Result<(), IndexError> {
+        loop {
+            let segment = pba.segment();
+            let cut = {
+                let state = self.lock();
+                if !state.alloc.ref_needs(pba) {
+                    return Ok(());
+                }
+                state.alloc.cut()
+            };
+            let index = self.index.clone();
+            let counts = unblock(&*self.runtime, move || read_refs(&*index, segment)).await?;
+            let installed = self.lock().alloc.ref_install(segment, counts, cut);
+            match installed {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(e) => {
+                    let key = space_key::refs_of(segment).0;
+                    return Err(IndexError::Damaged { key, what: e.what });
+                }
+            }
+        }
+    }
+}
+
+fn read_refs(index: &dyn crate::index::Index, segment: u32) -> Result<Vec<(u32, u32)>, IndexError> {
+    let (from, to) = space_key::refs_of(segment);
+    let (mut counts, mut damaged) = (Vec::new(), None);
+    index.scan(&from, &to, &mut |key, value| {
+        match (space_key::slot_of(key), decode_count(value)) {
+            (Some(slot), Ok(count)) => {
+                counts.push((slot, count));
+                ControlFlow::Continue(())
+            }
+            _ => {
+                damaged = Some(key.to_vec());
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    match damaged {
+        Some(key) => Err(IndexError::Damaged { key, what: "a reference count does not decode" }),
+        None => Ok(counts),
+    }
+}
