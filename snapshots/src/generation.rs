@@ -63,6 +63,18 @@ impl Generation {
         self.pages.get(&key).map_or(&[], |versions| versions)
     }
 
+    /// The pages of an object in `from..to` that it has versions of, in no order.
+    pub(crate) fn pages_in(
+        &self,
+        branch: BranchId,
+        object: ObjectId,
+        from: PageNo,
+        to: PageNo,
+    ) -> impl Iterator<Item = PageNo> + '_ {
+        let own = move |key: &&PageKey| key.branch == branch && key.object == object;
+        self.pages.keys().filter(own).map(|key| key.page).filter(move |page| (from..to).contains(page))
+    }
+
     /// The version of a page at `epoch`, to be changed; made when it is not there. The flag says that it was.
     fn version(&mut self, key: PageKey, epoch: Epoch) -> (&mut Version, bool) {
         let versions = self.pages.entry(key).or_default();
@@ -132,6 +144,16 @@ impl Generation {
                 known.entry((*object, *group)).or_default().union(&change.added);
             }
         }
+    }
+
+    /// The epochs in `from..=to` of a branch for which it has touched pages.
+    pub(crate) fn touched_epochs(&self, branch: BranchId, from: Epoch, to: Epoch) -> Vec<Epoch> {
+        let start = (branch, from, ObjectId(0), 0);
+        let end = (branch, to, ObjectId(u64::MAX), u64::MAX);
+        let mut epochs: Vec<Epoch> =
+            self.touched.range(start..=end).map(|((_, epoch, _, _), _)| *epoch).collect();
+        epochs.dedup();
+        epochs
     }
 
     /// Sets or deletes a value.
