@@ -75,6 +75,11 @@ impl Generation {
         self.pages.keys().filter(own).map(|key| key.page).filter(move |page| (from..to).contains(page))
     }
 
+    /// Every page of a branch that it has versions of, in no order.
+    pub(crate) fn all_pages(&self, branch: BranchId) -> impl Iterator<Item = (ObjectId, PageNo)> + '_ {
+        self.pages.keys().filter(move |key| key.branch == branch).map(|key| (key.object, key.page))
+    }
+
     /// The version of a page at `epoch`, to be changed; made when it is not there. The flag says that it was.
     fn version(&mut self, key: PageKey, epoch: Epoch) -> (&mut Version, bool) {
         let versions = self.pages.entry(key).or_default();

@@ -39,7 +39,6 @@ pub(crate) struct PageCache {
     places: FxHashMap<(PageKey, View), usize>,
     limit: usize,
     hand: usize,
-    pub(crate) hits: u64,
     pub(crate) misses: u64,
 }
 
@@ -54,7 +53,6 @@ impl PageCache {
             places: FxHashMap::default(),
             limit: limit.max(1),
             hand: 0,
-            hits: 0,
             misses: 0,
         }
     }

@@ -51,7 +51,7 @@ impl Engine {
     /// Commits an administrative operation and makes it durable.
     async fn admin_durable(&self, make: impl FnMut() -> Admin) -> Result<Reply, Error> {
         let reply = self.admin(make).await?;
-        self.flush().await?;
+        let _durable = self.flush().await?;
         Ok(reply)
     }
 

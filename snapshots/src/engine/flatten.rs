@@ -49,7 +49,7 @@ impl Engine {
                 Err(Error::Invalid(_)) => {}
                 other => {
                     other?;
-                    self.flush().await?;
+                    let _durable = self.flush().await?;
                     self.background.wake();
                     return Ok(());
                 }

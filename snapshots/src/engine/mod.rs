@@ -7,6 +7,7 @@
 //! page comes into memory), `reclaim` (how space comes back).
 
 mod admin;
+mod audit;
 mod background;
 mod copy;
 mod diff;
@@ -21,6 +22,7 @@ mod versions;
 mod volume;
 
 pub use admin::{DatasetInfo, SnapshotInfo};
+pub use audit::AuditError;
 pub use background::Budget;
 pub use diff::ChangedRange;
 pub use entries::{EntryCondition, EntryEdit};

@@ -43,14 +43,14 @@ pub struct ScrubProgress {
     pub done_bytes: u64,
     /// Bytes to verify in all, about.
     pub total_bytes: u64,
-    /// What was found damaged, the first [`REPORT_MAX`] ranges.
+    /// What was found damaged, the first 10,000 ranges.
     pub damaged: Vec<DamagedRange>,
     /// Blocks found damaged.
     pub damaged_blocks: u64,
 }
 
 /// Damaged ranges that are kept for the report.
-pub const REPORT_MAX: usize = 10_000;
+const REPORT_MAX: usize = 10_000;
 /// Blocks read at a time.
 const BATCH: usize = 64;
 /// How long a paused scrub sleeps before it looks again.

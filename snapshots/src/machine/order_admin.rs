@@ -15,7 +15,7 @@ use block_layer::store::Refusal;
 use block_layer::{Seq, BLOCK, SECTOR};
 
 /// Largest size of a dataset, in bytes.
-pub const SIZE_MAX: u64 = 1 << 56;
+const SIZE_MAX: u64 = 1 << 56;
 
 type Ordered = Result<(Reply, Vec<Mutation>), Refusal<Error>>;
 

@@ -202,9 +202,4 @@ impl State {
         tx.mutate(|out| amends.iter().for_each(|m| m.encode(out)));
         Ok(Reply::Done)
     }
-
-    /// Pages of a branch that are in memory as they are now.
-    pub(crate) fn live_page(&mut self, key: PageKey) -> Option<&crate::map::Page> {
-        self.pages.get(key, View::Live).map(|cached| &*cached.page)
-    }
 }
