@@ -1,4 +1,5 @@
-//! The two indexes give the same answers; and RocksDB without its log loses whole batches at the end, at most.
+//! The two indexes give the same answers; and RocksDB without its log loses whole batches at the end, at
+//! most.
 #![allow(clippy::unwrap_used)] // all of this file is a test
 
 use block_layer::index::{Batch, Index, IndexOptions, MergeRule, RocksIndex, TwinIndex};

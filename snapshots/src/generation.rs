@@ -1,7 +1,7 @@
 //! A generation: changes that only the journal holds, until a checkpoint writes them to the index.
 //!
-//! There are two: the active one takes what is applied now; the frozen one is being written. What a reader sees
-//! is the index, overlaid by the frozen, overlaid by the active generation.
+//! There are two: the active one takes what is applied now; the frozen one is being written. What a reader
+//! sees is the index, overlaid by the frozen, overlaid by the active generation.
 
 use crate::ids::{BranchId, Epoch, ObjectId, PageNo};
 use crate::key::{MapKey, TouchedKey};

@@ -1,12 +1,12 @@
 //! The versioned key space: datasets, epochs, map pages, clones, diff and reclaim.
 //!
-//! An [`Engine`] is an open pool. It holds datasets: sorted key spaces of small entries, and block data mapped by
-//! pages; with snapshots, clones and rollbacks in constant time.
+//! An [`Engine`] is an open pool. It holds datasets: sorted key spaces of small entries, and block data
+//! mapped by pages; with snapshots, clones and rollbacks in constant time.
 //!
 //! Absent on purpose: what a dataset is used for, and every word of a storage protocol.
 //!
-//! Read next: `docs/architecture.md`, [`catalogue`] (what there is), [`machine`] (what happens to it, in commit
-//! order), [`engine`] (how callers reach it), [`map`] (which block lies where).
+//! Read next: `docs/architecture.md`, [`catalogue`] (what there is), [`machine`] (what happens to it, in
+//! commit order), [`engine`] (how callers reach it), [`map`] (which block lies where).
 
 pub mod bits;
 pub mod catalogue;

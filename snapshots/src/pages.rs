@@ -48,13 +48,7 @@ pub(crate) const PAGE_BYTES: u64 = 4096 + 128;
 impl PageCache {
     /// A cache of at most `limit` pages.
     pub(crate) fn new(limit: usize) -> PageCache {
-        PageCache {
-            slots: Vec::new(),
-            places: FxHashMap::default(),
-            limit: limit.max(1),
-            hand: 0,
-            misses: 0,
-        }
+        PageCache { slots: Vec::new(), places: FxHashMap::default(), limit: limit.max(1), hand: 0, misses: 0 }
     }
 
     /// How many pages it holds.

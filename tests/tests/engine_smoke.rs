@@ -17,7 +17,8 @@ fn parts(machine: &Machine, index: &TwinIndex) -> EngineParts {
 }
 
 fn pattern(seed: u8, len: usize) -> Bytes {
-    Buf::copy_of(&(0..len).map(|i| seed.wrapping_mul(31).wrapping_add((i / 7) as u8)).collect::<Vec<_>>()).freeze()
+    Buf::copy_of(&(0..len).map(|i| seed.wrapping_mul(31).wrapping_add((i / 7) as u8)).collect::<Vec<_>>())
+        .freeze()
 }
 
 #[test]
@@ -25,8 +26,11 @@ fn data_survives_snapshots_clones_rollback_and_a_restart() {
     let mut machine = Machine::new(7);
     machine.add_disk("disk-a", Geometry { len: 64 << 20, sector: 512, sparse: false }, FaultPlan::default());
     let index = TwinIndex::new(MERGE_RULES);
-    let options =
-        CreateOptions { name: block_layer::format::PoolName::new("p").unwrap(), layout: Layout { ring_len: Some(1 << 20) }, force: false };
+    let options = CreateOptions {
+        name: block_layer::format::PoolName::new("p").unwrap(),
+        layout: Layout { ring_len: Some(1 << 20) },
+        force: false,
+    };
     let p = parts(&machine, &index);
     let engine = machine.run(Engine::create(p, &options)).unwrap().unwrap();
     let e = engine.clone();

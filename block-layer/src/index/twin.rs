@@ -1,8 +1,9 @@
 //! The in-memory twin of the index, for the simulator: the same answers, and crashes by choice.
 //!
 //! Invariants: a [`TwinIndex::power_cut`] leaves the state at one batch boundary at or after the last
-//! successful flush, like RocksDB without its log; a call that was told to fail changes nothing; nothing here depends on
-//! time, threads or chance. Clones share one index, so a simulated machine can be restarted around it.
+//! successful flush, like RocksDB without its log; a call that was told to fail changes nothing; nothing here
+//! depends on time, threads or chance. Clones share one index, so a simulated machine can be restarted around
+//! it.
 
 use super::{Batch, Change, Index, IndexStats, MergeRule, Visit};
 use crate::error::IndexError;

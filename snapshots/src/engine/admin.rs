@@ -1,4 +1,5 @@
-//! Datasets and snapshots: what an administrator does. Every call is durable when it returns, and all or nothing.
+//! Datasets and snapshots: what an administrator does. Every call is durable when it returns, and all or
+//! nothing.
 
 use super::Engine;
 use crate::catalogue::{DatasetId, SnapshotId};
@@ -107,8 +108,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes a dataset. With `snapshots`, its snapshots go too; without, it must have none. Space comes back in
-    /// the background; what clones still need stays until they let go.
+    /// Removes a dataset. With `snapshots`, its snapshots go too; without, it must have none. Space comes
+    /// back in the background; what clones still need stays until they let go.
     ///
     /// # Errors
     /// It does not exist, or has snapshots.
@@ -148,7 +149,8 @@ impl Engine {
         self.admin_durable(|| Admin::RenameSnapshot(id, name.into())).await.map(drop)
     }
 
-    /// Makes a dataset's live side what `snapshot` of it is, size included. Constant time; later snapshots stay.
+    /// Makes a dataset's live side what `snapshot` of it is, size included. Constant time; later snapshots
+    /// stay.
     ///
     /// # Errors
     /// One does not exist, or they do not belong together.
@@ -175,8 +177,8 @@ impl Engine {
         Ok(id)
     }
 
-    /// Discards `pages` whole pages (1 MiB each) of an object from page `first` on: they read as zeroes at once,
-    /// and their space comes back in the background.
+    /// Discards `pages` whole pages (1 MiB each) of an object from page `first` on: they read as zeroes at
+    /// once, and their space comes back in the background.
     ///
     /// # Errors
     /// The dataset does not exist, or the range is empty.

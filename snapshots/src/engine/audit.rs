@@ -69,7 +69,11 @@ impl Engine {
         Ok(())
     }
 
-    async fn audit_branch(&self, branch: BranchId, blocks: &mut BTreeMap<Pba, u64>) -> Result<(), AuditError> {
+    async fn audit_branch(
+        &self,
+        branch: BranchId,
+        blocks: &mut BTreeMap<Pba, u64>,
+    ) -> Result<(), AuditError> {
         let (views, first, total, inherited, live) = {
             let state = self.space.lock();
             let record = &state.catalogue.branches[&branch];

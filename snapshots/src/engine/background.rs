@@ -1,7 +1,7 @@
 //! Background work: discards, reclaim of what was deleted, and completing the maps of deep clones.
 //!
-//! One task, bounded steps, a pause between them: foreground commands wait for one step at most. Everything it
-//! does moves by commits, so a crash loses nothing and the next open goes on.
+//! One task, bounded steps, a pause between them: foreground commands wait for one step at most. Everything
+//! it does moves by commits, so a crash loses nothing and the next open goes on.
 
 use super::Engine;
 use crate::catalogue::Live;
@@ -39,8 +39,8 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(super) struct Background {
     stopped: AtomicBool,
     work: Arc<Notify>,
-    /// How far the maps of deep branches are completed; `None` = to the end. A hint: after a restart it begins
-    /// anew.
+    /// How far the maps of deep branches are completed; `None` = to the end. A hint: after a restart it
+    /// begins anew.
     completed: Mutex<BTreeMap<BranchId, Option<PageNo>>>,
 }
 

@@ -8,8 +8,8 @@ use crate::pages::View;
 use block_layer::BLOCK;
 
 impl Volume {
-    /// Makes `len` bytes at `offset` what `source` has at `source_offset`, without copying data. All three numbers
-    /// are multiples of 4096; at most 16 MiB a call; atomic.
+    /// Makes `len` bytes at `offset` what `source` has at `source_offset`, without copying data. All three
+    /// numbers are multiples of 4096; at most 16 MiB a call; atomic.
     ///
     /// # Errors
     /// Unaligned, out of range, or one of the two does not exist; as [`Volume::write`] otherwise.

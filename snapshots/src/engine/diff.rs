@@ -1,7 +1,7 @@
 //! Changed blocks: which ranges differ between two states of a volume, in time proportional to the change.
 //!
-//! Candidates are the pages touched on the way from one state to the other, along the branches up to where their
-//! histories meet; each is compared slot by slot.
+//! Candidates are the pages touched on the way from one state to the other, along the branches up to where
+//! their histories meet; each is compared slot by slot.
 
 use super::{Engine, Volume};
 use crate::catalogue::Catalogue;
@@ -37,8 +37,8 @@ struct Stretch {
 type Groups = BTreeMap<(ObjectId, u64), Touched>;
 
 impl Volume {
-    /// The ranges in which this state (of a dataset or of a snapshot of it) differs from `from`, from byte `start`
-    /// on, at most `limit` of them. `from` = `None` compares with nothing at all: every mapped range.
+    /// The ranges in which this state (of a dataset or of a snapshot of it) differs from `from`, from byte
+    /// `start` on, at most `limit` of them. `from` = `None` compares with nothing at all: every mapped range.
     ///
     /// # Errors
     /// One of the two does not exist (any more).

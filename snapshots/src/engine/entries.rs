@@ -1,8 +1,9 @@
-//! Small entries: a dataset's sorted key space of names and values, versioned by the same epochs as its data, and
-//! changed in the same commits.
+//! Small entries: a dataset's sorted key space of names and values, versioned by the same epochs as its data,
+//! and changed in the same commits.
 //!
-//! The live version of an entry has a key without an epoch; versions that a snapshot still needs are moved aside
-//! when they are superseded, so dead names never slow the live ones. Clones read through to their origin.
+//! The live version of an entry has a key without an epoch; versions that a snapshot still needs are moved
+//! aside when they are superseded, so dead names never slow the live ones. Clones read through to their
+//! origin.
 
 use super::Engine;
 use crate::catalogue::{DatasetId, SnapshotId};
@@ -303,8 +304,8 @@ impl Engine {
         Ok(self.values_in(prefix, &to, limit).await?.0)
     }
 
-    /// The entries of the index in `from..to`, overlaid by the generations: at least one and about `limit`, and
-    /// whether there may be more behind them.
+    /// The entries of the index in `from..to`, overlaid by the generations: at least one and about `limit`,
+    /// and whether there may be more behind them.
     #[allow(clippy::type_complexity)]
     pub(super) async fn values_in(
         &self,

@@ -16,9 +16,10 @@ use std::sync::Arc;
 const DEPTH_MAX: usize = 4;
 
 impl Engine {
-    /// Makes a clone independent: copies what it shares with its origin, in the background of other commands, and
-    /// lets go of the origin. `progress` gets the bytes looked at and the bytes in all, and stops it by `false`;
-    /// a flatten that was stopped, or ended by a crash, goes on where the copies end when it is called again.
+    /// Makes a clone independent: copies what it shares with its origin, in the background of other commands,
+    /// and lets go of the origin. `progress` gets the bytes looked at and the bytes in all, and stops it by
+    /// `false`; a flatten that was stopped, or ended by a crash, goes on where the copies end when it is
+    /// called again.
     ///
     /// # Errors
     /// No space, a damaged block, or the dataset went away.
@@ -130,7 +131,8 @@ impl Engine {
         Ok(true)
     }
 
-    /// A live branch more than [`DEPTH_MAX`] branches above its first origin, and where its completion goes on.
+    /// A live branch more than [`DEPTH_MAX`] branches above its first origin, and where its completion goes
+    /// on.
     fn deep_branch(&self) -> Option<(BranchId, PageNo)> {
         let state = self.space.lock();
         let depth = |id: BranchId| {

@@ -3,8 +3,8 @@
 //! What a caller does is *prepared* (pages loaded, conditions noted), then committed, then answered; when the
 //! state moved between preparing and ordering, the operation bounces and is prepared again.
 //!
-//! Read next: `volume` (block data), `entries` (small entries), `admin` (datasets and snapshots), `load` (how a
-//! page comes into memory), `reclaim` (how space comes back).
+//! Read next: `volume` (block data), `entries` (small entries), `admin` (datasets and snapshots), `load` (how
+//! a page comes into memory), `reclaim` (how space comes back).
 
 mod admin;
 mod audit;

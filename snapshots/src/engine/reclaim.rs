@@ -1,8 +1,8 @@
 //! Reclaim: giving back what only a deleted view saw, page by page, in bounded commits.
 //!
-//! The pages to look at are those touched both in the view's own interval and in the next one: only there can a
-//! block have been born in the first and replaced in the second (design rule 6). When a group of pages is done,
-//! its touched set moves to the next interval, which the dead one becomes part of.
+//! The pages to look at are those touched both in the view's own interval and in the next one: only there can
+//! a block have been born in the first and replaced in the second (design rule 6). When a group of pages is
+//! done, its touched set moves to the next interval, which the dead one becomes part of.
 //!
 //! The step is prepared here and decided in [`crate::machine`], in commit order.
 

@@ -74,7 +74,8 @@ struct Seen {
 impl Engine {
     /// Verifies every referenced block, `bytes_per_second` at most (0 = as fast as it goes). One at a time.
     ///
-    /// Damage does not end it: it is in the report, which is also what [`Engine::scrub_progress`] tells meanwhile.
+    /// Damage does not end it: it is in the report, which is also what [`Engine::scrub_progress`] tells
+    /// meanwhile.
     ///
     /// # Errors
     /// One is running already; the index fails.

@@ -131,7 +131,7 @@ impl Engine {
         let page = (PAGE_BLOCKS * BLOCK) as u64;
         let end = size.next_multiple_of(page);
         let first = size.div_ceil(BLOCK as u64);
-        if size % BLOCK as u64 != 0 {
+        if !size.is_multiple_of(BLOCK as u64) {
             self.clear_tail(id, size).await?;
         }
         let count = end / BLOCK as u64 - first;
@@ -160,7 +160,7 @@ impl Engine {
     /// Zeroes the part of the last block behind byte `size`.
     async fn clear_tail(self: &Arc<Self>, id: DatasetId, size: u64) -> Result<(), Error> {
         let len = size.next_multiple_of(BLOCK as u64) - size;
-        if self.space.lock().catalogue.datasets.get(&id).is_none() {
+        if !self.space.lock().catalogue.datasets.contains_key(&id) {
             return Err(not_found(id));
         }
         self.volume(id).write_zeroes_beyond(size, len).await

@@ -81,7 +81,8 @@ pub(super) fn resolve(index: &dyn Index, levels: Vec<Level>) -> Result<Resolved,
     Ok(Resolved { page: Page::resolve_from([&sum]), versions, newest })
 }
 
-/// The versions of a page in its own branch, born after `before` and at or before the level's limit, oldest first.
+/// The versions of a page in its own branch, born after `before` and at or before the level's limit, oldest
+/// first.
 pub(super) fn since(
     index: &dyn Index,
     level: Level,
@@ -134,7 +135,8 @@ impl Level {
     }
 }
 
-/// Calls `visit` with the index's versions of a page at or before `limit`, newest first, until it says enough.
+/// Calls `visit` with the index's versions of a page at or before `limit`, newest first, until it says
+/// enough.
 pub(super) fn read_versions(
     index: &dyn Index,
     key: PageKey,

@@ -34,7 +34,7 @@ pub struct Volume {
 pub struct WriteOptions {
     /// Whose it is, if it may have to be fenced.
     pub session: Option<Session>,
-    /// Whether it is durable when it is answered (FUA).
+    /// Whether it is durable when it is answered.
     pub durable: bool,
 }
 
@@ -73,7 +73,7 @@ impl Span {
         (self.offset % BLOCK as u64) as usize
     }
     fn is_aligned(self) -> bool {
-        self.lead() == 0 && self.len % BLOCK as u64 == 0
+        self.lead() == 0 && self.len.is_multiple_of(BLOCK as u64)
     }
     /// The part of block `nth` of the span that it covers, as a range in the block.
     fn within(self, nth: u64) -> std::ops::Range<usize> {
@@ -97,7 +97,8 @@ impl Engine {
         Volume { engine: self.clone(), dataset, object, snapshot: None }
     }
 
-    /// The pointers of consecutive blocks, loading pages as needed. The pages may be gone again when it returns.
+    /// The pointers of consecutive blocks, loading pages as needed. The pages may be gone again when it
+    /// returns.
     pub(crate) async fn pointers(
         &self,
         branch: BranchId,
@@ -174,7 +175,11 @@ impl Volume {
     }
 
     fn span(&self, offset: u64, len: u64, size: u64) -> Result<Span, Error> {
-        if offset % SECTOR as u64 != 0 || len % SECTOR as u64 != 0 || len == 0 || len > IO_MAX {
+        if !offset.is_multiple_of(SECTOR as u64)
+            || !len.is_multiple_of(SECTOR as u64)
+            || len == 0
+            || len > IO_MAX
+        {
             return Err(Error::Invalid("a range is aligned to 512 bytes and 512 bytes to 16 MiB long"));
         }
         let end = offset.checked_add(len).ok_or(Error::OutOfRange { size })?;
@@ -327,8 +332,10 @@ impl Volume {
         pattern: &[u8],
         options: &WriteOptions,
     ) -> Result<(), Error> {
-        let fits = !pattern.is_empty() && BLOCK % pattern.len() == 0 && len % pattern.len() as u64 == 0;
-        if !fits || pattern.len() % SECTOR != 0 {
+        let fits = !pattern.is_empty()
+            && BLOCK.is_multiple_of(pattern.len())
+            && len.is_multiple_of(pattern.len() as u64);
+        if !fits || !pattern.len().is_multiple_of(SECTOR) {
             return Err(Error::Invalid("the pattern has 512 to 4096 bytes and fits the range"));
         }
         if pattern.iter().all(|byte| *byte == 0) {
@@ -461,7 +468,8 @@ impl Volume {
         }
     }
 
-    /// What the operation met is made ready: newer commits are waited for, discards worked off, counts loaded.
+    /// What the operation met is made ready: newer commits are waited for, discards worked off, counts
+    /// loaded.
     async fn prepare_again(&self, branch: BranchId, span: Span, seq: Seq) -> Result<(), Error> {
         let engine = &self.engine;
         engine.store.wait_visible(seq).await;

@@ -2,9 +2,11 @@
 //!
 //! Invariants:
 //! - the catalogue changes only between batches: what changes it is ordered alone;
-//! - between the ordering and the application of a write its page changes are in `ordered`, so a later operation
+//! - between the ordering and the application of a write its page changes are in `ordered`, so a later
+//!   operation
 //!   sees the newest *ordered* pointer, and a reader the newest *applied* one;
-//! - the index, overlaid by the frozen and by the active generation, is the state as of the last applied commit;
+//! - the index, overlaid by the frozen and by the active generation, is the state as of the last applied
+//!   commit;
 //! - a cached live page is that state too; a page that is being loaded collects what is applied meanwhile.
 //!
 //! Read next: `op` (what there is to order), `order_io`, `order_admin`, `apply`, `mutation`.
@@ -201,8 +203,8 @@ impl State {
         Ok(&self.catalogue.branches[&dataset.branch])
     }
 
-    /// The newest snapshot of a branch that still holds a page: one being reclaimed holds those that its cursor
-    /// has not passed (design rule 7). [`Epoch::ZERO`] when none does.
+    /// The newest snapshot of a branch that still holds a page: one being reclaimed holds those that its
+    /// cursor has not passed (design rule 7). [`Epoch::ZERO`] when none does.
     pub(crate) fn holder(&self, branch: BranchId, key: PageKey) -> Epoch {
         let at = crate::catalogue::Cursor { object: key.object, page: key.page };
         let mut snapshots = self.catalogue.snapshots_of(branch).rev();

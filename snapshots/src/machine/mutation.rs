@@ -1,7 +1,7 @@
 //! Mutations: what a commit does to the key space, as a record's body carries it.
 //!
-//! A body is a list of them. Version 1: one byte says which, then its fields as [`crate::catalogue`]'s records
-//! are written. Each is an outcome, not a wish: applying it needs no lookup and decides nothing.
+//! A body is a list of them. Version 1: one byte says which, then its fields as [`crate::catalogue`]'s
+//! records are written. Each is an outcome, not a wish: applying it needs no lookup and decides nothing.
 
 use crate::catalogue::{Branch, Counters, Dataset, DatasetId, Record, Snapshot, SnapshotId};
 use crate::decode::{Damaged, Reader};
@@ -30,7 +30,13 @@ pub(crate) enum Mutation {
     /// Everything that was alive in a branch died.
     SpaceDeath { branch: BranchId },
     /// Pages touched in one interval count as touched in another; `to` = `None`: in none.
-    MoveTouched { branch: BranchId, epoch: Epoch, object: ObjectId, group: u64, to: Option<(Epoch, Touched)> },
+    MoveTouched {
+        branch: BranchId,
+        epoch: Epoch,
+        object: ObjectId,
+        group: u64,
+        to: Option<(Epoch, Touched)>,
+    },
     /// A dataset's record.
     PutDataset(Dataset),
     /// A dataset is gone.
@@ -117,7 +123,10 @@ impl Record for (Epoch, Touched) {
 }
 
 macro_rules! mutation_codec {
-    ($($tag:literal => $variant:ident { $($field:ident),* })* ; $($wrapped_tag:literal => $wrapped:ident)*) => {
+    (
+        $($tag:literal => $variant:ident { $($field:ident),* })* ;
+        $($wrapped_tag:literal => $wrapped:ident)*
+    ) => {
         impl Mutation {
             /// Appends its bytes.
             pub(crate) fn encode(&self, out: &mut Vec<u8>) {

@@ -349,7 +349,7 @@ fn check_attributes(attributes: &[u8]) -> Result<(), Refusal<Error>> {
 }
 
 fn check_size(size: u64) -> Result<(), Refusal<Error>> {
-    match size % SECTOR as u64 == 0 && size <= SIZE_MAX {
+    match size.is_multiple_of(SECTOR as u64) && size <= SIZE_MAX {
         true => Ok(()),
         false => refuse(Error::Invalid("a size is a multiple of 512 bytes, at most 64 PiB")),
     }

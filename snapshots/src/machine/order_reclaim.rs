@@ -1,7 +1,7 @@
 //! Ordering of reclaim: which blocks nobody sees any more (design rules 6 and 7).
 //!
-//! A pointer is visible in one contiguous run of views of its branch, so a block of a dying view is free exactly
-//! when it was born after the view before, and the view after does not see it.
+//! A pointer is visible in one contiguous run of views of its branch, so a block of a dying view is free
+//! exactly when it was born after the view before, and the view after does not see it.
 
 use super::mutation::Mutation;
 use super::op::{Between, Dead, DyingPage, Next, ReclaimStep, Reply, WorkOffStep};
@@ -17,8 +17,8 @@ use block_layer::store::{Refusal, Tx};
 use block_layer::Seq;
 
 impl State {
-    /// The neighbours of a view that may be reclaimed now; `None` when it may not: something depends on it, or
-    /// something else of its branch comes first.
+    /// The neighbours of a view that may be reclaimed now; `None` when it may not: something depends on it,
+    /// or something else of its branch comes first.
     pub(crate) fn between(&self, dead: Dead) -> Option<Between> {
         let branch = self.catalogue.branches.get(&dead.branch())?;
         if !branch.trims.is_empty() {
