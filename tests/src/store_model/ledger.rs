@@ -21,7 +21,7 @@ struct Book {
     /// Bodies ordered since the last open, by number and by attempt at it.
     ordered: BTreeMap<(u64, u32), Vec<u8>>,
     attempt: u32,
-    /// Bodies replayed by the open under way.
+    /// Bodies replayed by the open under way, or by interrupted ones before it.
     replayed: BTreeMap<u64, Vec<u8>>,
     acknowledged: u64,
     durable: u64,
@@ -73,9 +73,10 @@ impl Ledger {
         book.durable = book.durable.max(seq.0);
     }
 
-    /// An open begins: what an earlier one replayed in vain does not count.
-    pub(super) fn opening(&self) {
-        self.lock().replayed.clear();
+    /// An open begins, with an index that stands at `cut`: what an earlier one, that was interrupted, replayed
+    /// counts as far as it reached the index, and is replayed again beyond.
+    pub(super) fn opening(&self, cut: Seq) {
+        self.lock().replayed.retain(|seq, _| *seq <= cut.0);
     }
 
     /// The pool is open again and stands at `last`: checks the promises, and gives what must be visible now.

@@ -5,6 +5,7 @@ use super::client::{Client, Load};
 use super::ledger::Ledger;
 use super::machine::Toy;
 use crate::sim::{FaultPlan, Faults, Machine, PowerLost, Rng, SimDisk};
+use block_layer::format::cut::{Cut, CUT_KEY};
 use block_layer::format::{space_key, PoolName};
 use block_layer::error::IndexError;
 use block_layer::index::{MergeRule, TwinIndex};
@@ -240,7 +241,8 @@ impl World {
         let parts = self.parts();
         let ledger = self.ledger.clone();
         self.machine.run(async move {
-            ledger.opening();
+            let cut = parts.index.get(CUT_KEY)?.and_then(|cut| Cut::decode(&cut)).expect("a header");
+            ledger.opening(cut.seq);
             let toy = Arc::new(Toy::load(&*parts.index, ledger)?);
             let (store, _warnings) = Store::open(parts, toy.clone()).await?;
             toy.go_live();
@@ -251,7 +253,10 @@ impl World {
     fn audit_opened(&mut self, store: &Arc<Store<Toy>>, toy: &Toy) -> Result<(), PowerLost> {
         let expected = self.ledger.reopened(store.visible(), self.acknowledged_survive);
         self.acknowledged_survive = true;
-        assert!(toy.visible() == expected, "not a prefix of the commits (P3)");
+        let found = toy.visible();
+        let wrong = expected.keys().chain(found.keys()).find(|key| expected.get(key) != found.get(key));
+        let pair = wrong.map(|key| (key, expected.get(key), found.get(key)));
+        assert_eq!(pair, None, "not a prefix of the commits (P3): key, expected, found");
         assert_ne!(self.verifier.replace(store.verifier()), Some(store.verifier()), "the verifier is the same");
         check_index(store, &self.segments());
         check_space(store);
