@@ -203,6 +203,7 @@ impl Allocator {
             resident.free += blocks as u16;
             resident.state = SegmentState::READY;
         });
+        self.active.extended.insert(segment);
     }
 
     /// Whether nothing is allocated or handed out in a segment of `blocks` usable blocks, as far as counts tell.

@@ -9,6 +9,7 @@ mod checkpoint;
 mod commit;
 mod failure;
 mod flush;
+mod grow;
 mod machine;
 mod maintain;
 mod members;
@@ -20,6 +21,7 @@ mod state;
 
 pub use commit::Committed;
 pub use flush::Durable;
+pub use grow::MemberError;
 pub use machine::{Contradiction, Machine, Refusal, Tx};
 pub use open::{format_index, OpenError, Parts};
 pub use read::{Pinned, ReadError, Wanted};

@@ -8,6 +8,8 @@
 
 mod audit;
 mod client;
+mod elastic;
+mod growth;
 mod ledger;
 mod machine;
 mod op;

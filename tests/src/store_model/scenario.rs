@@ -2,18 +2,19 @@
 
 use super::audit::{check_data, check_index, check_space};
 use super::client::{Client, Load};
+use super::elastic::Elastic;
+use super::growth::{Change, Growth};
 use super::ledger::Ledger;
 use super::machine::Toy;
-use crate::sim::{FaultPlan, Faults, Machine, PowerLost, Rng, SimDisk};
+use crate::sim::{FaultPlan, Faults, Machine, PowerLost, Rng};
 use block_layer::format::cut::{Cut, CUT_KEY};
 use block_layer::format::{space_key, PoolName};
 use block_layer::error::IndexError;
 use block_layer::index::{MergeRule, TwinIndex};
-use block_layer::pool::{self, CreateOptions, Layout};
-use block_layer::store::{format_index, FailReason, OpenError, Parts};
-use block_layer::units::{BLOCKS_PER_SEGMENT, SEGMENT};
+use block_layer::pool::{CreateOptions, Layout, PoolError};
+use block_layer::store::{FailReason, OpenError, Parts};
 use block_layer::{Config, Disk, Geometry, Store};
-use std::sync::atomic::{AtomicU64, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -39,7 +40,9 @@ struct World {
     machine: Machine,
     rng: Rng,
     index: TwinIndex,
-    disks: Vec<Arc<SimDisk>>,
+    /// The members from the start.
+    disks: Vec<Arc<Elastic>>,
+    growth: Arc<Growth>,
     config: Config,
     load: Load,
     clients: u32,
@@ -48,6 +51,8 @@ struct World {
     /// Whether everything acknowledged must be there at the next open.
     acknowledged_survive: bool,
     verifier: Option<u64>,
+    /// Blocks of the data areas that the pool was made with.
+    made_with: u64,
 }
 
 type Opened = (Arc<Store<Toy>>, Arc<Toy>);
@@ -59,12 +64,18 @@ impl World {
         let large = rng.chance(0.04);
         let sector = *rng.pick(&[512, 512, 4096]);
         let sparse = rng.chance(0.3);
-        let disks = (0..1 + rng.below(3)).map(|n| {
+        let mut disk = |name: &str, more: u64| {
             let data = if large { 80 * MIB } else { MIB + rng.below(24) * 128 * 1024 };
-            let len = 2 * MIB + data;
-            machine.add_disk(&format!("sim{n}"), Geometry { len, sector, sparse }, FaultPlan::default())
+            let geometry = Geometry { len: 2 * MIB + data + more, sector, sparse };
+            Elastic::new(machine.add_disk(name, geometry, FaultPlan::default()), 2 * MIB + data)
+        };
+        let count = seed % 3;
+        let disks: Vec<_> = (0..=count).map(|n| disk(&format!("sim{n}"), (1 + n) << 19)).collect();
+        let growth = Growth::new(match seed / 3 % 3 {
+            0 => Change::Nothing,
+            1 => Change::Add(disk("joins", 0)),
+            _ => Change::Grow(disks[0].clone()),
         });
-        let disks = disks.collect();
         let load = Load {
             keys: *rng.pick(&[3, 40, 200, 400, 1000]) * if large { 20 } else { 1 },
             blocks_max: if large { 4096 } else { *rng.pick(&[1, 8, 64, 256]) },
@@ -87,6 +98,7 @@ impl World {
         World {
             index: TwinIndex::new(RULES),
             disks,
+            growth,
             config,
             load,
             clients,
@@ -94,6 +106,7 @@ impl World {
             ids: Arc::new(AtomicU64::new(1)),
             acknowledged_survive: true,
             verifier: None,
+            made_with: 0,
             machine,
             rng,
         }
@@ -112,12 +125,11 @@ impl World {
         let name = PoolName::new("sim").expect("a good name");
         let options = CreateOptions { name, layout: Layout { ring_len: Some(MIB) }, force: true };
         let parts = self.parts();
-        let mut rng = self.rng.fork();
         let done = self.machine.run(async {
-            let members = pool::create(&parts.disks, &options, &mut || rng.next()).await.expect("no fault");
-            format_index(&parts, &members).await.expect("no fault");
+            Store::<Toy>::create_pool(&parts, &options).await.expect("no fault");
         });
         done.expect("no power cut is planned");
+        self.made_with = self.disks.iter().map(|d| (d.geometry().len - 2 * MIB) / 4096).sum();
     }
 
     /// Opens, audits, works, and ends in some way.
@@ -198,11 +210,11 @@ impl World {
     }
 
     fn calm(&mut self) {
-        self.disks.iter().for_each(|d| d.set_plan(FaultPlan::default()));
+        self.machine.disks().iter().for_each(|d| d.set_plan(FaultPlan::default()));
     }
 
     fn plan_faults(&mut self) {
-        for disk in &self.disks {
+        for disk in self.machine.disks() {
             let mut plan = FaultPlan::default();
             if self.rng.chance(0.3) {
                 plan.write = Faults::with_probability(*self.rng.pick(&[0.001, 0.01, 0.1]));
@@ -238,7 +250,19 @@ impl World {
     }
 
     fn open_once(&mut self) -> Result<Result<Opened, OpenError>, PowerLost> {
-        let parts = self.parts();
+        let Some((joins, is_member)) = self.growth.device() else { return self.open_with(self.parts()) };
+        let mut parts = self.parts();
+        parts.disks.push(joins);
+        match self.open_with(parts)? {
+            // It was not prepared before the end came.
+            Err(OpenError::Pool(PoolError::NoSuperblock { .. } | PoolError::Damaged { .. })) if !is_member => {
+                self.open_with(self.parts())
+            }
+            opened => Ok(opened),
+        }
+    }
+
+    fn open_with(&self, parts: Parts) -> Result<Result<Opened, OpenError>, PowerLost> {
         let ledger = self.ledger.clone();
         self.machine.run(async move {
             let cut = parts.index.get(CUT_KEY)?.and_then(|cut| Cut::decode(&cut)).expect("a header");
@@ -258,39 +282,34 @@ impl World {
         let pair = wrong.map(|key| (key, expected.get(key), found.get(key)));
         assert_eq!(pair, None, "not a prefix of the commits (P3): key, expected, found");
         assert_ne!(self.verifier.replace(store.verifier()), Some(store.verifier()), "the verifier is the same");
-        check_index(store, &self.segments());
+        self.growth.opened(store.stats().space.capacity > self.made_with);
+        check_index(store);
         check_space(store);
         self.machine.run(check_data(store))
     }
 
     fn audit_used(&mut self, store: &Arc<Store<Toy>>) -> Result<(), PowerLost> {
         let checkpointed = self.machine.run(async {
-            store.flush().await.is_ok() && store.checkpoint().await.is_ok()
+            // Twice: a device may have joined while the first was under way.
+            store.checkpoint().await.is_ok() && store.checkpoint().await.is_ok()
         })?;
         if checkpointed {
-            check_index(store, &self.segments());
+            check_index(store);
             check_space(store);
             self.machine.run(check_data(store))?;
         }
         Ok(())
     }
 
-    /// The segments of the pool: number and usable blocks.
-    fn segments(&self) -> Vec<(u32, u32)> {
-        let mut segments = Vec::new();
-        for disk in &self.disks {
-            let mut blocks = ((disk.geometry().len - 2 * MIB) / 4096) as u32;
-            while blocks > 0 {
-                let these = blocks.min(BLOCKS_PER_SEGMENT);
-                segments.push((segments.len() as u32, these));
-                blocks -= these;
-            }
-        }
-        const { assert!(SEGMENT == BLOCKS_PER_SEGMENT as u64 * 4096) };
-        segments
-    }
-
     fn start_clients(&mut self, store: &Arc<Store<Toy>>) -> Arc<Notify> {
+        if self.rng.chance(0.4) {
+            let (growth, store) = (self.growth.clone(), store.clone());
+            let wait = self.machine.runtime().sleep(Duration::from_micros(self.rng.below(30_000)));
+            self.machine.runtime().spawn(Box::pin(async move {
+                wait.await;
+                growth.run(store).await;
+            }));
+        }
         let done = Arc::new(Notify::new());
         let left = Arc::new(AtomicU32::new(self.clients));
         for _ in 0..self.clients {
