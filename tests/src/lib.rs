@@ -4,3 +4,4 @@ pub mod decoders;
 pub mod sim;
 pub mod skip;
 pub mod source;
+pub mod store_model;

@@ -40,6 +40,8 @@ pub(super) struct Generation {
     deltas: BTreeMap<u32, Delta>,
     /// Absolute counts by block number; 0 = no longer shared.
     pub(super) refs: BTreeMap<u64, u32>,
+    /// Segments that got more blocks: their counts changed, their bitmaps did not.
+    pub(super) extended: BTreeSet<u32>,
     changes: usize,
 }
 
@@ -109,7 +111,8 @@ impl Allocator {
         let generation = std::mem::take(&mut self.active);
         let segments = generation.deltas.keys().copied();
         let shared = generation.refs.keys().map(|&block| segment_slot(block).0);
-        let groups: BTreeSet<u32> = segments.chain(shared).map(|segment| segment / GROUP).collect();
+        let extended = generation.extended.iter().copied();
+        let groups: BTreeSet<u32> = segments.chain(shared).chain(extended).map(|segment| segment / GROUP).collect();
         let summaries = groups.into_iter().map(|group| (group, self.table.counts(group))).collect();
         let frozen = Arc::new(Frozen { generation, summaries });
         self.frozen = Some(Arc::clone(&frozen));

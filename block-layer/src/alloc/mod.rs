@@ -203,12 +203,14 @@ impl Allocator {
             resident.free += blocks as u16;
             resident.state = SegmentState::READY;
         });
+        self.active.extended.insert(segment);
     }
 
-    /// Whether nothing is allocated in a segment of `blocks` usable blocks, as far as counts tell.
+    /// Whether nothing is allocated or handed out in a segment of `blocks` usable blocks, as far as counts tell.
     #[must_use]
     pub fn is_untouched(&self, segment: u32, blocks: u32) -> bool {
-        u32::from(self.table.get(segment).free) == blocks && self.deltas(segment).next().is_none()
+        let resident = self.table.get(segment);
+        u32::from(resident.free) == blocks && resident.held == 0 && self.deltas(segment).next().is_none()
     }
 
     /// Changes what may be done with a segment; one that is no longer ready is closed.

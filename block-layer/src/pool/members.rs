@@ -9,6 +9,7 @@ use crate::device::{Buf, Disk};
 use crate::format::superblock::{Role, Superblock, READ_ONLY_COMPATIBLE, SLOT_OFFSETS, SUPERBLOCK_LEN};
 use crate::format::{DeviceId, JournalMark, Member, Ordinal, PoolState};
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 
 /// An open pool's devices and state.
@@ -176,11 +177,19 @@ impl Membership {
     /// # Errors
     /// The first device's failure; devices may then still carry a superblock of a pool that is not whole.
     pub async fn delete(self) -> Result<(), PoolError> {
-        let zeros = Buf::zeroed(SUPERBLOCK_LEN).freeze();
-        let wipe = |a: &Attached| SLOT_OFFSETS.map(|at| a.disk.write(at, vec![zeros.clone()]));
-        settle(self.attached.iter().flat_map(wipe).collect()).await?;
-        settle(self.attached.iter().map(|a| a.disk.flush()).collect()).await?;
-        Ok(())
+        self.wipe().await
+    }
+
+    /// As [`Membership::delete`], for a membership that is kept under a lock.
+    pub fn wipe(&self) -> impl Future<Output = Result<(), PoolError>> + Send + 'static {
+        let disks: Vec<_> = self.attached.iter().map(|a| a.disk.clone()).collect();
+        async move {
+            let zeros = Buf::zeroed(SUPERBLOCK_LEN).freeze();
+            let wipe = |disk: &Arc<dyn Disk>| SLOT_OFFSETS.map(|at| disk.write(at, vec![zeros.clone()]));
+            settle(disks.iter().flat_map(wipe).collect()).await?;
+            settle(disks.iter().map(|disk| disk.flush()).collect()).await?;
+            Ok(())
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Commits go on meanwhile: a cut freezes the generation of changes so far and opens a new one.
 
+use super::commit::LARGEST_RECORD;
 use super::machine::Machine;
 use super::state::State;
 use super::{FailReason, Store};
@@ -21,6 +22,8 @@ use std::time::Duration;
 
 /// Longest delay that the throttle puts before a batch, at a full budget.
 const THROTTLE_MOST: Duration = Duration::from_millis(20);
+/// Share of a budget at which a checkpoint begins.
+const CHECKPOINT_AT: f64 = 0.5;
 
 impl<M: Machine> Store<M> {
     /// Writes a checkpoint now and waits for it.
@@ -29,20 +32,18 @@ impl<M: Machine> Store<M> {
     /// The pool has failed, now or before.
     pub async fn checkpoint(self: &Arc<Self>) -> Result<(), FailReason> {
         let _turn = self.checkpointing.lock().await;
-        let (cut, seq, space) = {
+        let (cut, header, space) = {
             let mut state = self.lock();
-            if let super::state::Health::Failed(reason) = &state.health {
-                return Err(reason.clone());
-            }
+            state.running()?;
             if state.applied.at == state.checkpointed.at {
                 return Ok(());
             }
             let space = state.alloc.freeze();
             self.machine.freeze();
             state.frozen_at = self.runtime.now();
-            (state.applied, state.visible(), space)
+            (state.applied, self.cut_header(state.visible()), space)
         };
-        let result = self.write_cut(cut, seq, space).await;
+        let result = self.write_cut(cut, header, space).await;
         if let Err(reason) = &result {
             self.fail(reason.clone());
         }
@@ -50,10 +51,15 @@ impl<M: Machine> Store<M> {
         result
     }
 
-    async fn write_cut(self: &Arc<Self>, cut: Place, seq: Seq, space: Arc<Frozen>) -> Result<(), FailReason> {
-        self.flush_through(seq).await?;
+    /// The index's header for a cut at `seq`, which is visible now: the caller holds the commit lock.
+    fn cut_header(&self, seq: Seq) -> Cut {
+        let segments = self.members().sizes().clone();
+        Cut { pool: self.pool_id(), incarnation: self.incarnation(), seq, segments }
+    }
+
+    async fn write_cut(self: &Arc<Self>, cut: Place, header: Cut, space: Arc<Frozen>) -> Result<(), FailReason> {
+        self.flush_through(header.seq).await?;
         let me = self.clone();
-        let header = Cut { pool: self.pool_id(), incarnation: self.incarnation(), seq };
         let written = unblock(&*self.runtime, move || {
             let mut batch = Batch::default();
             me.machine.write_frozen(&mut batch);
@@ -63,7 +69,8 @@ impl<M: Machine> Store<M> {
             me.index.flush()
         });
         written.await.map_err(FailReason::Index)?;
-        self.move_tail(cut).await?;
+        let tail = self.tail_of(cut);
+        self.write_superblocks(|mark| mark.tail = tail).await?;
         let mut state = self.lock();
         state.ring.trim(cut.at);
         state.checkpointed = cut;
@@ -72,42 +79,25 @@ impl<M: Machine> Store<M> {
         Ok(())
     }
 
-    /// Flushes until everything up to `seq` is durable.
-    async fn flush_through(&self, seq: Seq) -> Result<(), FailReason> {
-        let _turn = self.flushing.lock().await;
-        if self.lock().flushed >= seq {
-            return Ok(());
-        }
-        self.flush_devices().await.map(|_| ())
-    }
-
-    /// Writes superblocks whose tail is `tail`; they also state the flushed mark.
-    pub(super) async fn move_tail(&self, tail: Place) -> Result<(), FailReason> {
-        let flushed = self.lock().flushed;
-        let tail = self.tail_of(tail);
-        self.write_superblocks(|mark| {
-            mark.tail = tail;
-            mark.flushed = mark.flushed.max(flushed);
-        })
-        .await?;
-        let mut state = self.lock();
-        state.stated = state.stated.max(flushed);
-        self.release(&mut state);
-        Ok(())
-    }
-
     /// How full the fullest budget is, 0.0 to 1.0: journal or dirty memory.
     fn pressure(&self, state: &State<M>) -> f64 {
         let journal = state.ring.used() as f64 / state.ring.len() as f64;
-        let dirty = (self.machine.dirty_bytes() + state.alloc.dirty_bytes()) as f64 / self.config.dirty_bytes as f64;
-        journal.max(dirty)
+        journal.max(self.dirty(state))
+    }
+
+    /// How full the budget of dirty memory is.
+    fn dirty(&self, state: &State<M>) -> f64 {
+        (self.machine.dirty_bytes() + state.alloc.dirty_bytes()) as f64 / self.config.dirty_bytes as f64
     }
 
     /// A delay before the next batch when a budget is more than three quarters full: gradual, no cliff.
     pub(super) fn throttle(&self, state: &mut State<M>) -> Option<Duration> {
         let pressure = self.pressure(state);
+        if pressure > CHECKPOINT_AT {
+            self.checkpoint_wanted.notify_one();
+        }
         // Every other look lets a batch through: the delay is before each batch, not instead of it.
-        state.delayed = pressure >= 0.75 && !state.delayed;
+        state.delayed = pressure >= 0.75 && !state.delayed && !state.queue.is_empty();
         if !state.delayed {
             return None;
         }
@@ -115,11 +105,23 @@ impl<M: Machine> Store<M> {
         Some(THROTTLE_MOST.mul_f64(over * over))
     }
 
+    /// Whether the next batch must wait for a checkpoint: the journal has no room for the largest record, or the
+    /// dirty memory is used up. The checkpoint is begun.
+    pub(super) fn starves(&self, state: &mut State<M>) -> bool {
+        let can_help = state.applied.at != state.checkpointed.at;
+        state.starved = state.ring.place(LARGEST_RECORD).is_none() || (can_help && self.dirty(state) >= 1.0);
+        if state.starved {
+            self.checkpoint_wanted.notify_one();
+        }
+        state.starved
+    }
+
     /// Whether a checkpoint is due: half of a budget, or the time, with anything to write.
     pub(super) fn checkpoint_due(&self) -> bool {
         let state = self.lock();
         let aged = self.runtime.now().saturating_sub(state.frozen_at) > self.config.checkpoint_after;
+        let content = state.last_content >= state.checkpointed.seq;
         state.applied.at != state.checkpointed.at
-            && (self.pressure(&state) > 0.5 || (aged && state.last_content > state.checkpointed.seq))
+            && (state.starved || self.pressure(&state) > CHECKPOINT_AT || (aged && content))
     }
 }

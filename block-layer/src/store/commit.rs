@@ -11,13 +11,13 @@
 
 use super::machine::{Machine, Marks, Refusal, Tx};
 use super::state::{Batch, Health, InFlight, Queued, State, Work};
-use super::{CommitError, Store};
+use super::{CommitError, Store, LARGEST_OP_RECORD};
 use crate::device::Io;
 use crate::error::DiskError;
-use crate::format::record::{Header, Kind, HEADER};
+use crate::format::record::{Header, Kind, BODY_MAX, HEADER};
 use crate::format::Ordinal;
 use crate::journal::Place;
-use crate::pool::Extent;
+use crate::pool::{Extent, RING_MIN};
 use crate::units::{Seq, BLOCK};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -30,6 +30,13 @@ pub(super) const BATCH_BYTES: usize = 4 << 20;
 pub(super) const BATCH_RECORD: usize = 64 << 10;
 /// Batches in flight.
 pub(super) const BATCHES: usize = 8;
+/// Bytes of the largest record: a batch that was full but for one byte, and then got the largest operation.
+pub(super) const LARGEST_RECORD: usize = HEADER + BATCH_RECORD + LARGEST_OP_RECORD;
+
+// An empty ring has room for any record, wherever its head is: less than one record is lost at the end.
+const _: () = assert!(2 * (LARGEST_RECORD + BLOCK) <= RING_MIN as usize);
+// What fits in a batch fits in a record.
+const _: () = assert!(LARGEST_RECORD - HEADER <= BODY_MAX);
 
 /// Proof that a commit's data and record are written: it survives the death of the process.
 #[must_use]
@@ -52,7 +59,6 @@ impl<R> Committed<R> {
 enum Step {
     Idle,
     Write(Prepared),
-    OpenSegments,
     Relieve,
     Wait,
     Delay(Duration),
@@ -70,7 +76,7 @@ impl<M: Machine> Store<M> {
     /// Commits `op`: answers when it is written and visible.
     ///
     /// # Errors
-    /// [`CommitError`]; only `Outcome::Unknown`-like variants may still take effect (see there).
+    /// [`CommitError`]; after [`CommitError::PoolFailed`] the operation may still take effect (see there).
     pub async fn commit(self: &Arc<Self>, op: M::Op) -> Result<Committed<M::Reply>, CommitError<M::Error>> {
         let permits = self.machine.data_bytes(&op).div_ceil(BLOCK).max(1).min(self.config.inflight_blocks());
         let _room = self.budget.acquire_many(permits as u32).await.expect("never closed");
@@ -89,7 +95,7 @@ impl<M: Machine> Store<M> {
         {
             let mut state = self.lock();
             state.check_health()?;
-            state.queue.push_back(Queued { work, answer, relieved: false });
+            state.queue.push_back(Queued::new(work, answer));
             self.start_leader(&mut state);
         }
         answered.await.unwrap_or_else(|_| Err(CommitError::Closed))
@@ -109,7 +115,6 @@ impl<M: Machine> Store<M> {
             match self.next_step() {
                 Step::Idle => return,
                 Step::Write(prepared) => self.start_write(prepared),
-                Step::OpenSegments => self.open_segments().await,
                 Step::Relieve => self.relieve().await,
                 Step::Wait => progress.await,
                 Step::Delay(time) => self.runtime.sleep(time).await,
@@ -139,6 +144,9 @@ impl<M: Machine> Store<M> {
     pub(super) fn write_mark(self: &Arc<Self>, queued: Queued<M>) -> bool {
         let step = {
             let mut state = self.lock();
+            if !state.is_running() {
+                return true; // the answer is dropped
+            }
             if state.ring.place(HEADER).is_none() {
                 return false;
             }
@@ -243,7 +251,7 @@ impl<M: Machine> State<M> {
         if self.queue.is_empty() {
             return Step::Idle;
         }
-        if self.redoing || self.inflight.len() >= BATCHES || self.ring.place(self.largest_record()).is_none() {
+        if self.redoing || self.inflight.len() >= BATCHES || store.starves(self) {
             return Step::Wait;
         }
         let mut batch = Batch::new(self.next.seq);
@@ -261,8 +269,9 @@ impl<M: Machine> State<M> {
                 Ok(()) if alone => break,
                 Ok(()) => {}
                 Err((queued, Refusal::NotReady)) => {
+                    store.open_ahead(self);
                     self.queue.push_front(queued);
-                    return if batch.ops.is_empty() { Step::OpenSegments } else { self.seal(store, batch, data) };
+                    return if batch.ops.is_empty() { Step::Wait } else { self.seal(store, batch, data) };
                 }
                 Err((mut queued, Refusal::NoSpace)) if !queued.relieved && self.may_relieve() => {
                     if batch.ops.is_empty() && self.inflight.is_empty() {
@@ -302,10 +311,16 @@ impl<M: Machine> State<M> {
                     alloc: &mut self.alloc,
                     ref_orders: &mut self.ref_orders,
                     marks: Marks::default(),
+                    refs_before: Vec::new(),
+                    index_full: self.index_full,
                 };
                 tx.mark();
                 match store.machine.order(op, &mut tx) {
-                    Ok(reply) => Some(reply),
+                    Ok(reply) => {
+                        let len = tx.record_bytes();
+                        assert!(len <= LARGEST_OP_RECORD, "an operation that needs {len} bytes of a record");
+                        Some(reply)
+                    }
                     Err(refusal) => {
                         tx.roll_back();
                         return Err((queued, refusal));
@@ -335,6 +350,7 @@ impl<M: Machine> State<M> {
         let (record, header) = self.record(store, batch.kind(), |body| batch.encode(body));
         let at = self.ring.place(record.len()).expect("room for the largest record was checked");
         let end = self.take_place(at, record.len(), &header);
+        store.open_ahead(self);
         let seq = batch.seq;
         let start = Place { at, seq, previous: header.previous };
         self.inflight.push_back(InFlight { batch, start, end, result: None });

@@ -22,6 +22,9 @@ impl<M: Machine> Store<M> {
     pub(super) async fn redo(self: Arc<Self>) {
         let (at, record, seq) = {
             let mut state = self.lock();
+            if !state.must_redo() {
+                return; // the pool has failed meanwhile
+            }
             let failed = state.take_back();
             self.machine.discard();
             if state.redos >= REDOS_IN_A_ROW {
@@ -29,6 +32,7 @@ impl<M: Machine> Store<M> {
                 return self.fail(FailReason::Write(failed));
             }
             state.redos += 1;
+            state.redone += 1;
             let (record, header) = state.record(&self, Kind::Void, |_| {});
             let at = state.ring.place(record.len()).expect("the failed record had room here");
             state.take_place(at, record.len(), &header);
@@ -42,17 +46,19 @@ impl<M: Machine> Store<M> {
         }
         {
             let mut state = self.lock();
+            if !state.is_running() {
+                return;
+            }
             let end = state.next;
             state.applied_to(seq, end, self.runtime.now());
             self.applied.store(seq.0, std::sync::atomic::Ordering::Release);
         }
-        if let Err(reason) = self.flush_devices().await {
-            return self.fail(reason);
+        // An error shows in the pool's health.
+        if self.flush_through(seq).await.is_ok() {
+            let mut state = self.lock();
+            state.redoing = false;
+            self.start_leader(&mut state);
         }
-        let mut state = self.lock();
-        state.redoing = false;
-        self.start_leader(&mut state);
-        drop(state);
         self.progress.notify_waiters();
     }
 
@@ -88,9 +94,10 @@ impl<M: Machine> State<M> {
             if !bad.contains(&batch.batch.seq) {
                 self.alloc.undo(&runs);
             }
-            for (queued, _) in batch.batch.ops.into_iter().rev() {
+            for (mut queued, _) in batch.batch.ops.into_iter().rev() {
                 // A mark is of no use twice.
                 if !matches!(queued.work, Work::Mark) {
+                    queued.taken_back = true;
                     self.queue.push_front(queued);
                 }
             }

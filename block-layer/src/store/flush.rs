@@ -34,35 +34,31 @@ impl<M: Machine> Store<M> {
     /// happened: the pool stops acknowledging until it is reopened.
     pub async fn flush(self: &Arc<Self>) -> Result<Durable, CommitError<M::Error>> {
         let target = self.lock().visible();
-        let _turn = self.flushing.lock().await;
-        {
-            let state = self.lock();
-            if let super::state::Health::Failed(reason) = &state.health {
-                return Err(CommitError::PoolFailed(reason.clone()));
-            }
-            if state.flushed >= target {
-                return Ok(Durable { seq: state.flushed });
-            }
-        }
-        match self.flush_devices().await {
-            Ok(seq) => Ok(Durable { seq }),
-            Err(reason) => {
-                self.fail(reason.clone());
-                Err(CommitError::PoolFailed(reason))
-            }
-        }
+        let seq = self.flush_through(target).await.map_err(CommitError::PoolFailed)?;
+        Ok(Durable { seq })
     }
 
-    /// Flushes all devices; returns the sequence through which all is durable now.
-    pub(super) async fn flush_devices(&self) -> Result<Seq, FailReason> {
+    /// Flushes unless everything up to `target` is durable; gives the sequence through which all is.
+    ///
+    /// One flush at a time: were two under way, the second could succeed although the first had lost writes that
+    /// both should have covered.
+    pub(super) async fn flush_through(&self, target: Seq) -> Result<Seq, FailReason> {
+        let _turn = self.flushing.lock().await;
         let upto = {
             let mut state = self.lock();
+            state.running()?;
+            if state.flushed >= target {
+                return Ok(state.flushed);
+            }
             state.unflushed_bytes = 0;
             state.unflushed_since = None;
             state.visible()
         };
-        let members = self.members();
-        flush_all(&members).await.map_err(FailReason::Flush)?;
+        if let Err(e) = flush_all(&self.members()).await {
+            let reason = FailReason::Flush(e);
+            self.fail(reason.clone());
+            return Err(reason);
+        }
         let mut state = self.lock();
         state.flushed_to(upto);
         self.release(&mut state);
@@ -80,19 +76,25 @@ impl<M: Machine> Store<M> {
         if self.flush().await.is_err() {
             return;
         }
-        self.state_mark().await;
-        let _ = self.flush().await;
-        let mut state = self.lock();
-        self.release(&mut state);
+        let stated = match self.state_mark().await {
+            true => self.flush().await.is_ok(),
+            false => self.state_in_superblocks().await.is_ok(),
+        };
+        if stated {
+            self.release(&mut self.lock());
+        }
     }
 
-    /// Writes an empty record that states the flushed mark. Only the leader calls this, with nothing in flight.
-    async fn state_mark(self: &Arc<Self>) {
+    /// Writes an empty record that states the flushed mark; `false` when the journal has no room for it. Only
+    /// the leader calls this, with nothing in flight.
+    async fn state_mark(self: &Arc<Self>) -> bool {
         let (answer, answered) = tokio::sync::oneshot::channel();
-        if self.write_mark(Queued { work: Work::Mark, answer, relieved: true }) {
+        let written = self.write_mark(Queued::new(Work::Mark, answer));
+        if written {
             // An error shows in the pool's health.
             let _ = answered.await;
         }
+        written
     }
 }
 

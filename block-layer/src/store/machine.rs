@@ -85,6 +85,9 @@ pub struct Tx<'a> {
     pub(super) alloc: &'a mut Allocator,
     pub(super) ref_orders: &'a mut RefOrders,
     pub(super) marks: Marks,
+    /// Of the counts that this operation changed: what was ordered before, if anything.
+    pub(super) refs_before: Vec<(Pba, Option<u32>)>,
+    pub(super) index_full: bool,
 }
 
 /// How long the lists were when an operation began: what a refusal rolls back to.
@@ -114,20 +117,36 @@ impl Tx<'_> {
         let runs: Vec<Run> = self.effects.written.drain(m.written..).map(|w| w.run).collect();
         self.alloc.undo(&runs);
         self.effects.freed.truncate(m.freed);
-        for change in self.effects.refs.drain(m.refs..).rev() {
-            self.ref_orders.insert(change.pba, change.before);
+        self.effects.refs.truncate(m.refs);
+        for (pba, before) in self.refs_before.drain(..).rev() {
+            match before {
+                Some(count) => self.ref_orders.insert(pba, count),
+                None => self.ref_orders.remove(&pba),
+            };
         }
         self.effects.body.truncate(m.body);
         self.data.truncate(m.data);
+    }
+
+    /// Bytes of a record that the operation needs so far.
+    pub(super) fn record_bytes(&self) -> usize {
+        let (e, m) = (&self.effects, &self.marks);
+        let crcs: usize = e.written[m.written..].iter().map(|w| w.crcs.len()).sum();
+        let runs = e.written.len() - m.written + e.freed.len() - m.freed;
+        8 * runs + 4 * crcs + 16 * (e.refs.len() - m.refs) + e.body.len() - m.body
     }
 
     /// Finds room for `blocks` (one [`BLOCK`] of data and its CRC-32C each) and writes them there with this
     /// batch. Returns the runs, in the order of the blocks.
     ///
     /// # Errors
-    /// [`Refusal::NoSpace`] and [`Refusal::NotReady`]; nothing is allocated then.
+    /// [`Refusal::NoSpace`] (the index's file system may be what is full) and [`Refusal::NotReady`]; nothing is
+    /// allocated then.
     pub fn write<E>(&mut self, blocks: &[(Bytes, u32)], purpose: Purpose) -> Result<Vec<Run>, Refusal<E>> {
         debug_assert!(blocks.iter().all(|(b, _)| b.len() == BLOCK));
+        if self.index_full && purpose == Purpose::Write {
+            return Err(Refusal::NoSpace);
+        }
         let runs = self.alloc.alloc(blocks.len() as u32, purpose)?;
         let mut rest = blocks;
         for run in &runs {
@@ -174,7 +193,7 @@ impl Tx<'_> {
     }
 
     fn change_refs(&mut self, pba: Pba, before: u32, after: u32) {
-        self.ref_orders.insert(pba, after);
+        self.refs_before.push((pba, self.ref_orders.insert(pba, after)));
         self.effects.refs.push(RefChange { pba, before, after });
     }
 

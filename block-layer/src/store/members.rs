@@ -2,16 +2,18 @@
 
 use super::machine::{Contradiction, Machine};
 use super::{FailReason, State, Store};
-use crate::alloc::{Run, SegmentState, Summary};
+use crate::alloc::{Allocator, Run, SegmentState, Summary};
 use crate::device::Disk;
+use crate::format::cut::Sizes;
 use crate::format::{JournalMark, Ring, Tail};
 use crate::journal::Place;
-use crate::pool::{Extent, Membership, MembershipChange, SegmentTable, Unmapped};
-use crate::units::BLOCKS_PER_SEGMENT;
-use std::sync::Arc;
+use crate::pool::{Extent, Membership, MembershipChange, PoolError, SegmentTable, Unmapped};
+use crate::units::Seq;
+use std::sync::{Arc, MutexGuard};
 
 /// A picture of the members.
 pub(super) struct Members {
+    sizes: Sizes,
     table: SegmentTable,
     disks: Vec<(u8, Arc<dyn Disk>)>,
     ring: (Arc<dyn Disk>, Ring),
@@ -22,6 +24,7 @@ impl Members {
         let ring = membership.state().journal.ring;
         let disk = membership.disk(ring.device).expect("the state was checked: the ring's device is a member");
         Members {
+            sizes: Sizes::of(membership.state()),
             table: membership.segments(),
             disks: membership.disks().map(|(ordinal, disk)| (ordinal.0, disk.clone())).collect(),
             ring: (disk.clone(), ring),
@@ -59,10 +62,9 @@ impl Members {
         self.ring.clone()
     }
 
-    /// Usable blocks of a segment; 0 when it does not exist.
-    pub(super) fn blocks_of(&self, segment: u32) -> u32 {
-        let blocks = self.table.segments().find(|s| s.number == segment).map_or(0, |s| s.blocks);
-        blocks.min(BLOCKS_PER_SEGMENT)
+    /// Usable blocks of the segments.
+    pub(super) fn sizes(&self) -> &Sizes {
+        &self.sizes
     }
 
     /// Blocks of all segments together.
@@ -85,30 +87,56 @@ impl<M: Machine> Store<M> {
 
     /// A committed change of membership takes effect. Called under the commit lock, in order.
     pub(super) fn apply_membership(&self, state: &mut State<M>, change: &MembershipChange) {
-        let mut membership = self.membership.lock().expect("no holder panics");
-        let before = Members::of(&membership);
+        let mut membership = self.membership();
+        let before = Sizes::of(membership.state());
         membership.apply(change).expect("the change was planned against this membership");
         let after = Members::of(&membership);
-        grow_allocator(state, &before, &after).expect("segments are added after the last one");
+        grow(&mut state.alloc, &before, &after.sizes).expect("segments are added after the last one");
         *self.members.write().expect("no holder panics") = Arc::new(after);
     }
 
-    /// Writes all superblocks with the journal's mark changed by `change`. Callers take turns.
-    pub(super) async fn write_superblocks(
-        &self,
-        change: impl FnOnce(&mut JournalMark),
-    ) -> Result<(), FailReason> {
-        let _turn = self.superblocks.lock().await;
-        let failed = |e: &dyn std::fmt::Display| FailReason::Superblock(e.to_string());
-        let write = {
-            let mut membership = self.membership.lock().expect("no holder panics");
-            let mut mark = membership.state().journal;
-            change(&mut mark);
-            membership.begin_write(mark).map_err(|e| failed(&e))?
+    /// Writes all superblocks with the journal's mark changed by `change`; they also state what is flushed.
+    ///
+    /// Takes turns with the flushes, and stops the pool when it fails: its own flush covers data too.
+    pub(super) async fn write_superblocks(&self, change: impl FnOnce(&mut JournalMark)) -> Result<(), FailReason> {
+        let _turn = self.flushing.lock().await;
+        let flushed = {
+            let state = self.lock();
+            state.running()?;
+            state.flushed
         };
-        let written = write.run().await.map_err(|e| failed(&e))?;
-        self.membership.lock().expect("no holder panics").finish_write(written);
+        let result = self.run_superblocks(flushed, change).await;
+        if let Err(e) = result {
+            let reason = FailReason::Superblock(e.to_string());
+            self.fail(reason.clone());
+            return Err(reason);
+        }
+        let mut state = self.lock();
+        state.stated = state.stated.max(flushed);
+        self.release(&mut state);
         Ok(())
+    }
+
+    async fn run_superblocks(&self, flushed: Seq, change: impl FnOnce(&mut JournalMark)) -> Result<(), PoolError> {
+        let write = {
+            let mut membership = self.membership();
+            let mut mark = membership.state().journal;
+            mark.flushed = mark.flushed.max(flushed);
+            change(&mut mark);
+            membership.begin_write(mark)?
+        };
+        let written = write.run().await?;
+        self.membership().finish_write(written);
+        Ok(())
+    }
+
+    /// States the flushed mark in the superblocks, for when the journal has no room for it.
+    pub(super) async fn state_in_superblocks(&self) -> Result<(), FailReason> {
+        self.write_superblocks(|_| {}).await
+    }
+
+    pub(super) fn membership(&self) -> MutexGuard<'_, Membership> {
+        self.membership.lock().expect("no holder panics")
     }
 
     /// The tail as the superblocks say it.
@@ -124,32 +152,18 @@ impl<M: Machine> Store<M> {
 }
 
 /// Gives the allocator the segments, and the blocks of a segment that was partial, that a change added.
-pub(super) fn grow_allocator<M: Machine>(
-    state: &mut State<M>,
-    before: &Members,
-    after: &Members,
-) -> Result<(), Contradiction> {
-    grow(&mut state.alloc, before, after)
-}
-
-/// As [`grow_allocator`], at replay.
-pub(super) fn grow(
-    alloc: &mut crate::alloc::Allocator,
-    before: &Members,
-    after: &Members,
-) -> Result<(), Contradiction> {
+pub(super) fn grow(alloc: &mut Allocator, before: &Sizes, after: &Sizes) -> Result<(), Contradiction> {
     let wrong = |e: crate::alloc::Damaged| Contradiction(e.to_string());
-    for segment in after.table.segments() {
-        let had = before.blocks_of(segment.number);
-        while alloc.segments() < segment.number {
+    for (segment, blocks) in after.segments() {
+        let had = before.blocks_of(segment);
+        while alloc.segments() < segment {
             alloc.add_segments([fresh_summary(0)]).map_err(wrong)?;
         }
-        if alloc.segments() == segment.number {
-            alloc.add_segments([fresh_summary(segment.blocks)]).map_err(wrong)?;
-        } else if segment.blocks > had {
-            alloc.extend(segment.number, segment.blocks - had);
+        if alloc.segments() == segment {
+            alloc.add_segments([fresh_summary(blocks)]).map_err(wrong)?;
+        } else if blocks > had {
+            alloc.extend(segment, blocks - had);
         }
     }
     Ok(())
 }
-

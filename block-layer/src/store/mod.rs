@@ -9,6 +9,7 @@ mod checkpoint;
 mod commit;
 mod failure;
 mod flush;
+mod grow;
 mod machine;
 mod maintain;
 mod members;
@@ -20,6 +21,7 @@ mod state;
 
 pub use commit::Committed;
 pub use flush::Durable;
+pub use grow::MemberError;
 pub use machine::{Contradiction, Machine, Refusal, Tx};
 pub use open::{format_index, OpenError, Parts};
 pub use read::{Pinned, ReadError, Wanted};
@@ -166,8 +168,6 @@ pub struct Store<M: Machine> {
     ring_len: u64,
     members: RwLock<Arc<Members>>,
     membership: Mutex<Membership>,
-    /// Held while superblocks are written.
-    superblocks: tokio::sync::Mutex<()>,
     cache: BlockCache,
     pins: Pins,
     state: Mutex<State<M>>,
@@ -176,8 +176,15 @@ pub struct Store<M: Machine> {
     /// Rung whenever something that a leader may wait for has moved.
     progress: Notify,
     budget: Semaphore,
+    /// Held while devices are flushed or superblocks written.
     flushing: tokio::sync::Mutex<()>,
     checkpointing: tokio::sync::Mutex<()>,
+    /// Held while a member joins or grows.
+    joining: tokio::sync::Mutex<()>,
+    /// Wakes the task that checkpoints.
+    checkpoint_wanted: Notify,
+    /// Wakes the task that opens segments.
+    open_wanted: Notify,
     verifier: u64,
 }
 
@@ -209,19 +216,25 @@ impl<M: Machine> Store<M> {
     /// Why the pool has stopped, if it has.
     #[must_use]
     pub fn failure(&self) -> Option<FailReason> {
-        match &self.lock().health {
-            state::Health::Running => None,
-            state::Health::Failed(reason) => Some(reason.clone()),
-        }
+        self.lock().running().err()
     }
 
-    /// Waits until `seq` is visible, or the pool has stopped.
+    /// Waits until `seq` is visible, or the pool has stopped, or nothing that was ordered is left to become
+    /// visible: a batch that is done over may end with a lower number.
     pub async fn wait_visible(&self, seq: Seq) {
+        self.wait_until(|state| state.visible() >= seq || state.is_settled()).await;
+    }
+
+    /// Waits until `reached`, or the pool has stopped.
+    async fn wait_until(&self, mut reached: impl FnMut(&State<M>) -> bool + Send) {
         loop {
             let mut progress = std::pin::pin!(self.progress.notified());
             progress.as_mut().enable();
-            if self.visible() >= seq || self.failure().is_some() {
-                return;
+            {
+                let state = self.lock();
+                if reached(&state) || !state.is_running() {
+                    return;
+                }
             }
             progress.await;
         }
@@ -236,11 +249,19 @@ impl<M: Machine> Store<M> {
     /// Waits until everything that is ordered now is visible: what was taken out of the queue before this call
     /// has no later effect.
     pub async fn drain(&self) {
-        let last = {
-            let state = self.lock();
-            state.inflight.back().map_or(state.visible(), |b| b.batch.seq)
-        };
-        self.wait_visible(last).await;
+        let mut target = None;
+        self.wait_until(|state| {
+            // After a failed write everything is ordered anew, under other numbers.
+            if state.redoing || state.queue.front().is_some_and(|q| q.taken_back) {
+                target = None;
+                return false;
+            }
+            let last = state.inflight.back().map_or(state.visible(), |b| b.batch.seq);
+            let known = target.filter(|(redone, _)| *redone == state.redone);
+            let (_, last) = *target.insert(known.unwrap_or((state.redone, last)));
+            state.visible() >= last
+        })
+        .await;
     }
 
     /// Figures.

@@ -1,17 +1,16 @@
 //! Opening a pool: assemble its devices, read the index's cut, replay the journal, take a new incarnation.
 
-use super::flush::flush_all;
 use super::machine::{Contradiction, Machine};
-use super::members::{fresh_summary, Members};
-use super::recovery::Recovery;
+use super::members::{fresh_summary, grow, Members};
+use super::recovery::{Journal, Recovery};
 use super::state::{Health, State};
 use super::{Config, FailReason, Store};
 use crate::alloc::{decode_summary, AllocConfig, Allocator, Pins, Record, Summary, GROUP};
 use crate::cache::BlockCache;
 use crate::device::Disk;
 use crate::error::{DiskError, IndexError};
-use crate::format::cut::{Cut, CUT_KEY};
-use crate::format::{space_key, PoolId};
+use crate::format::cut::{Cut, Sizes, CUT_KEY};
+use crate::format::{space_key, JournalMark, PoolId};
 use crate::index::{Batch, Index};
 use crate::journal::{Chain, Place, Ring};
 use crate::pool::{assemble, Membership, PoolError, Warning};
@@ -63,6 +62,15 @@ pub enum OpenError {
         /// The first record that the journal still has.
         tail: Seq,
     },
+    /// The devices are an old copy.
+    #[error("the devices are older than the index: they are at opening {devices}, the index at {index}; \
+             restore the devices that belong to this index")]
+    StaleDevices {
+        /// The opening that wrote the index.
+        index: u64,
+        /// The last opening that the devices know of.
+        devices: u64,
+    },
     /// A record that was durable is gone.
     #[error("the journal is damaged: record {at} is not readable, though everything up to {flushed} was durable")]
     JournalDamaged {
@@ -86,13 +94,13 @@ pub enum OpenError {
 pub async fn format_index(parts: &Parts, membership: &Membership) -> Result<(), OpenError> {
     let state = membership.state();
     let (pool, incarnation) = (state.id.0, state.journal.incarnation);
-    let index = parts.index.clone();
+    let (index, segments) = (parts.index.clone(), Sizes::of(state));
     let result = unblock(&*parts.runtime, move || {
         if let Some(found) = index.get(CUT_KEY)? {
             return Ok(Some(found));
         }
         let mut batch = Batch::default();
-        batch.put(CUT_KEY, Cut { pool, incarnation, seq: Seq(0) }.encode());
+        batch.put(CUT_KEY, Cut { pool, incarnation, seq: Seq(0), segments }.encode());
         index.write(batch)?;
         index.flush().map(|()| None)
     });
@@ -113,26 +121,19 @@ impl<M: Machine> Store<M> {
     pub async fn open(parts: Parts, machine: Arc<M>) -> Result<(Arc<Store<M>>, Vec<Warning>), OpenError> {
         let assembled = assemble(&parts.disks, None).await?;
         let mut membership = assembled.members;
+        let (id, mark) = (membership.state().id, membership.state().journal);
         let index = parts.index.clone();
-        let (id, tail) = (membership.state().id, membership.state().journal.tail);
-        let cut = unblock(&*parts.runtime, move || read_cut(&*index, id, tail.next)).await?;
-        let mut alloc = load_allocator(&parts, &membership).await?;
-        let mark = membership.state().journal;
+        let cut = unblock(&*parts.runtime, move || read_cut(&*index, id, mark)).await?;
         let (disk, _) = Members::of(&membership).ring_parts();
-        let mut ring = Ring::new(mark.ring.len, disk.geometry().sector, tail.offset);
-        let from = Place { at: tail.offset, seq: tail.next, previous: tail.predecessor };
-        let end = Recovery {
-            machine: &*machine,
-            membership: &mut membership,
-            alloc: &mut alloc,
-            chain: Chain { pool: id.0, incarnation: mark.incarnation },
-            ring: &ring,
-            tail: from,
-            cut,
-            flushed: mark.flushed,
-        }
-        .run()
-        .await?;
+        let mut ring = Ring::new(mark.ring.len, disk.geometry().sector, mark.tail.offset);
+        let from = Place { at: mark.tail.offset, seq: mark.tail.next, previous: mark.tail.predecessor };
+        let chain = Chain { pool: id.0, incarnation: mark.incarnation };
+        let journal = Journal { chain, ring: &ring, tail: from };
+        let survey = journal.survey(&mut membership, cut.seq).await?;
+        let mut alloc = load_allocator(&parts, &cut.segments).await?;
+        grow(&mut alloc, &cut.segments, &Sizes::of(membership.state()))?;
+        let recovery = Recovery { machine: &*machine, membership: &mut membership, alloc: &mut alloc, cut: cut.seq };
+        let end = recovery.replay(&journal, survey).await?;
         ring.advance_to(end.at);
         let store = Store::assemble_from(parts, machine, membership, alloc, ring, from, end);
         store.take_incarnation(end).await?;
@@ -158,6 +159,10 @@ impl<M: Machine> Store<M> {
             inflight: VecDeque::new(),
             redoing: false,
             redos: 0,
+            redone: 0,
+            to_open: Vec::new(),
+            index_full: false,
+            starved: false,
             ring_len: ring.len(),
             ring,
             next: end,
@@ -174,6 +179,7 @@ impl<M: Machine> Store<M> {
             frozen_at: parts.runtime.now(),
             delayed: false,
             closing: false,
+            closed: false,
         };
         Arc::new(Store {
             pool: membership.state().id,
@@ -181,7 +187,6 @@ impl<M: Machine> Store<M> {
             ring_len: state.ring_len,
             members: RwLock::new(Arc::new(Members::of(&membership))),
             membership: Mutex::new(membership),
-            superblocks: tokio::sync::Mutex::new(()),
             cache: BlockCache::new(parts.config.cache_bytes as u64),
             pins: Pins::new(),
             state: Mutex::new(state),
@@ -190,6 +195,9 @@ impl<M: Machine> Store<M> {
             budget: Semaphore::new(parts.config.inflight_blocks()),
             flushing: tokio::sync::Mutex::new(()),
             checkpointing: tokio::sync::Mutex::new(()),
+            joining: tokio::sync::Mutex::new(()),
+            checkpoint_wanted: Notify::new(),
+            open_wanted: Notify::new(),
             verifier: parts.runtime.random(),
             runtime: parts.runtime,
             index: parts.index,
@@ -201,25 +209,15 @@ impl<M: Machine> Store<M> {
     /// What was replayed is flushed and checkpointed; then the superblocks get a new incarnation, before the
     /// first record of it is written (design rule 3).
     async fn take_incarnation(self: &Arc<Self>, end: Place) -> Result<(), OpenError> {
-        let members = self.members();
-        flush_all(&members).await.map_err(FailReason::Flush)?;
-        {
-            let mut state = self.lock();
-            state.flushed = state.visible();
-        }
+        self.flush_through(Seq(end.seq.0 - 1)).await?;
         self.checkpoint().await?;
         let tail = self.tail_of(end);
-        let flushed = Seq(end.seq.0 - 1);
         self.write_superblocks(|mark| {
             mark.incarnation += 1;
             mark.tail = tail;
-            mark.flushed = flushed;
         })
         .await?;
         self.incarnation.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let mut state = self.lock();
-        state.stated = flushed;
-        self.release(&mut state);
         Ok(())
     }
 
@@ -230,25 +228,14 @@ impl<M: Machine> Store<M> {
     /// The pool has failed, now or before; the next open recovers.
     pub async fn close(self: &Arc<Self>) -> Result<(), FailReason> {
         self.lock().closing = true;
-        loop {
-            let mut progress = std::pin::pin!(self.progress.notified());
-            progress.as_mut().enable();
-            {
-                let state = self.lock();
-                if let Health::Failed(reason) = &state.health {
-                    return Err(reason.clone());
-                }
-                if state.queue.is_empty() && state.inflight.is_empty() {
-                    break;
-                }
-            }
-            progress.await;
-        }
-        self.checkpoint().await
+        self.wait_until(|state| state.queue.is_empty() && state.is_settled()).await;
+        let closed = self.checkpoint().await;
+        self.end_maintenance();
+        closed
     }
 }
 
-fn read_cut(index: &dyn Index, pool: PoolId, tail: Seq) -> Result<Seq, OpenError> {
+fn read_cut(index: &dyn Index, pool: PoolId, mark: JournalMark) -> Result<Cut, OpenError> {
     let foreign = |found: String| OpenError::ForeignIndex { pool, found };
     let value = index.get(CUT_KEY)?.ok_or_else(|| foreign("no pool".into()))?;
     let cut = Cut::decode(&value)
@@ -256,16 +243,18 @@ fn read_cut(index: &dyn Index, pool: PoolId, tail: Seq) -> Result<Seq, OpenError
     if cut.pool != pool.0 {
         return Err(foreign(format!("pool {}", PoolId(cut.pool))));
     }
-    if cut.seq.next() < tail {
-        return Err(OpenError::StaleIndex { found: cut.seq, tail });
+    if cut.seq.next() < mark.tail.next {
+        return Err(OpenError::StaleIndex { found: cut.seq, tail: mark.tail.next });
     }
-    Ok(cut.seq)
+    if cut.incarnation > mark.incarnation {
+        return Err(OpenError::StaleDevices { index: cut.incarnation, devices: mark.incarnation });
+    }
+    Ok(cut)
 }
 
-async fn load_allocator(parts: &Parts, membership: &Membership) -> Result<Allocator, OpenError> {
-    let segments: Vec<(u32, u32)> = membership.segments().segments().map(|s| (s.number, s.blocks)).collect();
-    let index = parts.index.clone();
-    let summaries = unblock(&*parts.runtime, move || read_summaries(&*index, &segments)).await?;
+async fn load_allocator(parts: &Parts, sizes: &Sizes) -> Result<Allocator, OpenError> {
+    let (index, sizes) = (parts.index.clone(), sizes.clone());
+    let summaries = unblock(&*parts.runtime, move || read_summaries(&*index, &sizes)).await?;
     let config = AllocConfig {
         reserve_blocks: parts.config.reserve_bytes / BLOCK as u64,
         ref_entries: parts.config.ref_entries,
@@ -274,10 +263,10 @@ async fn load_allocator(parts: &Parts, membership: &Membership) -> Result<Alloca
     Ok(Allocator::new(config, summaries).map_err(wrong)?)
 }
 
-fn read_summaries(index: &dyn Index, segments: &[(u32, u32)]) -> Result<Vec<Summary>, IndexError> {
+fn read_summaries(index: &dyn Index, sizes: &Sizes) -> Result<Vec<Summary>, IndexError> {
     let mut summaries: Vec<Summary> = Vec::new();
     let mut group: Option<(u32, Vec<(u16, u16)>)> = None;
-    for &(number, blocks) in segments {
+    for (number, blocks) in sizes.segments() {
         while summaries.len() < number as usize {
             summaries.push(fresh_summary(0));
         }

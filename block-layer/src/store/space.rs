@@ -2,7 +2,8 @@
 //! segments, and the zeroer that runs ahead on devices where unwritten space costs more.
 
 use super::machine::Machine;
-use super::Store;
+use super::state::State;
+use super::{FailReason, Store};
 use crate::alloc::{decode_bitmap, decode_count, Bitmap, Record, Run};
 use crate::device::Buf;
 use crate::error::IndexError;
@@ -10,52 +11,71 @@ use crate::format::space_key;
 use crate::runtime::unblock;
 use crate::units::{Pba, BLOCK, BLOCKS_PER_SEGMENT};
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 /// Bytes that the zeroer writes at a time.
 const ZEROES: usize = 4 << 20;
 
 impl<M: Machine> Store<M> {
-    /// Opens the segments that the allocator wants.
-    pub(super) async fn open_segments(self: &Arc<Self>) {
-        let (wanted, cut) = {
-            let mut state = self.lock();
-            (state.alloc.wants(), state.alloc.cut())
-        };
-        for segment in wanted {
-            let bitmap = self.load_bitmap(segment).await;
-            let mut state = self.lock();
-            match bitmap {
-                // A stale or damaged bitmap leaves the segment closed; the next call tries another one.
-                Ok(bitmap) => drop(state.alloc.install(segment, bitmap, cut)),
-                Err(reason) => {
-                    state.alloc.abandon(segment);
-                    drop(state);
-                    return self.fail(reason);
-                }
-            }
+    /// Notes the segments that the allocator wants, and wakes the task that opens them: ahead of need, so that
+    /// the leader rarely waits. The caller holds the commit lock.
+    pub(super) fn open_ahead(&self, state: &mut State<M>) {
+        let wanted = state.alloc.wants();
+        if !wanted.is_empty() {
+            state.to_open.extend(wanted);
+            self.open_wanted.notify_one();
         }
     }
 
-    async fn load_bitmap(&self, segment: u32) -> Result<Bitmap, super::FailReason> {
+    /// Opens one segment that was noted; `false` when there is none.
+    pub(super) async fn open_segment(&self) -> bool {
+        let (segment, cut) = {
+            let mut state = self.lock();
+            if state.to_open.is_empty() || !state.is_running() {
+                return false;
+            }
+            (state.to_open.remove(0), state.alloc.cut())
+        };
+        let loaded = self.load_bitmap(segment).await;
+        {
+            let mut state = self.lock();
+            match loaded {
+                Ok(mut bitmap) => {
+                    // Now, not when it was loaded: the segment may have grown.
+                    let blocks = self.members().sizes().blocks_of(segment);
+                    if blocks < BLOCKS_PER_SEGMENT {
+                        bitmap.set(blocks, BLOCKS_PER_SEGMENT - blocks, true);
+                    }
+                    // A stale bitmap is asked for again; a segment whose bitmap is damaged is left alone.
+                    let _ = state.alloc.install(segment, bitmap, cut);
+                    self.open_ahead(&mut state);
+                }
+                Err(reason) => {
+                    state.alloc.abandon(segment);
+                    drop(state);
+                    self.fail(reason);
+                }
+            }
+        }
+        self.progress.notify_waiters();
+        true
+    }
+
+    /// The bitmap of a segment as the index has it, without the end that a partial segment lacks.
+    async fn load_bitmap(&self, segment: u32) -> Result<Bitmap, FailReason> {
         let index = self.index.clone();
         let key = space_key::encode(Record::Bitmap(segment));
         let (value, key) = unblock(&*self.runtime, move || (index.get(&key), key)).await;
-        let value = value.map_err(super::FailReason::Index)?;
-        let blocks = self.members().blocks_of(segment);
-        let virgin = value.is_none() && self.lock().alloc.is_untouched(segment, blocks);
-        if virgin {
-            self.zero(segment, blocks).await.map_err(super::FailReason::Write)?;
-        }
-        let mut bitmap = match value {
-            None => Bitmap::new(),
+        match value.map_err(FailReason::Index)? {
             Some(value) => decode_bitmap(&value)
-                .map_err(|e| super::FailReason::Index(IndexError::Damaged { key, what: e.0 }))?,
-        };
-        if blocks < BLOCKS_PER_SEGMENT {
-            bitmap.set(blocks, BLOCKS_PER_SEGMENT - blocks, true);
+                .map_err(|e| FailReason::Index(IndexError::Damaged { key, what: e.0 })),
+            None => {
+                let blocks = self.members().sizes().blocks_of(segment);
+                if self.lock().alloc.is_untouched(segment, blocks) {
+                    self.zero(segment, blocks).await.map_err(FailReason::Write)?;
+                }
+                Ok(Bitmap::new())
+            }
         }
-        Ok(bitmap)
     }
 
     /// Writes a segment once before it is used, where that makes later flushes cheaper.

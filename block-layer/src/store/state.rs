@@ -2,12 +2,11 @@
 //!
 //! Nothing here does I/O or waits. Lock order: this lock, then the machine's own.
 
-use super::commit::BATCH_RECORD;
 use super::machine::{Contradiction, Machine, RefOrders};
 use super::{CommitError, FailReason};
 use crate::alloc::Allocator;
 use crate::error::DiskError;
-use crate::format::record::{Effects, Kind, HEADER};
+use crate::format::record::{Effects, Kind};
 use crate::journal::{Place, Ring};
 use crate::pool::MembershipChange;
 use crate::units::{Pba, Seq};
@@ -35,6 +34,14 @@ pub(super) struct Queued<M: Machine> {
     pub(super) answer: AnswerTo<M>,
     /// Whether the quarantine was emptied for its sake already: the next "no space" is final.
     pub(super) relieved: bool,
+    /// Whether it was ordered once, and is again after a failed write.
+    pub(super) taken_back: bool,
+}
+
+impl<M: Machine> Queued<M> {
+    pub(super) fn new(work: Work<M::Op>, answer: AnswerTo<M>) -> Queued<M> {
+        Queued { work, answer, relieved: false, taken_back: false }
+    }
 }
 
 impl<M: Machine> Queued<M> {
@@ -109,6 +116,14 @@ pub(super) struct State<M: Machine> {
     pub(super) redoing: bool,
     /// Failures made void since the last batch that was written at once.
     pub(super) redos: u32,
+    /// Failures made void since the open.
+    pub(super) redone: u64,
+    /// Segments that the allocator wants, to be opened.
+    pub(super) to_open: Vec<u32>,
+    /// The index's file system is nearly full: no new data is mapped.
+    pub(super) index_full: bool,
+    /// The leader waits for a checkpoint.
+    pub(super) starved: bool,
     pub(super) ring: Ring,
     pub(super) ring_len: u64,
     /// Where the next record goes.
@@ -136,6 +151,8 @@ pub(super) struct State<M: Machine> {
     /// Whether the leader was just delayed by the throttle.
     pub(super) delayed: bool,
     pub(super) closing: bool,
+    /// Closed: the store's own tasks end.
+    pub(super) closed: bool,
 }
 
 impl<M: Machine> State<M> {
@@ -149,15 +166,9 @@ impl<M: Machine> State<M> {
         }
     }
 
-    /// Bytes that must be free in the ring before a batch is begun: a batch that was full but for one byte,
-    /// and then got the largest operation.
-    pub(super) fn largest_record(&self) -> usize {
-        (HEADER + BATCH_RECORD + super::LARGEST_OP_RECORD).min(self.ring.len() as usize / 4)
-    }
-
     /// Whether frees wait in the quarantine or in flight, so that a flush may find space.
     pub(super) fn may_relieve(&self) -> bool {
-        self.alloc.space().quarantined > 0 || !self.inflight.is_empty()
+        !self.index_full && (self.alloc.space().quarantined > 0 || !self.inflight.is_empty())
     }
 
     pub(super) fn mark_finished(&mut self, seq: Seq, result: Result<(), DiskError>) {
@@ -181,7 +192,24 @@ impl<M: Machine> State<M> {
 
     /// Whether the pipeline is drained behind a failure, so that the failed batches can be done over.
     pub(super) fn must_redo(&self) -> bool {
-        self.redoing && self.inflight.iter().all(|b| b.result.is_some())
+        self.redoing && self.is_running() && self.inflight.iter().all(|b| b.result.is_some())
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.health, Health::Running)
+    }
+
+    /// Why the pool has stopped, as an error.
+    pub(super) fn running(&self) -> Result<(), FailReason> {
+        match &self.health {
+            Health::Running => Ok(()),
+            Health::Failed(reason) => Err(reason.clone()),
+        }
+    }
+
+    /// Whether everything that was ever ordered is visible, or was answered otherwise.
+    pub(super) fn is_settled(&self) -> bool {
+        self.inflight.is_empty() && !self.redoing && !self.queue.front().is_some_and(|q| q.taken_back)
     }
 
     /// The block layer's own effects of a batch, in commit order.
@@ -222,11 +250,12 @@ pub(super) fn apply_effects(
     for written in &effects.written {
         alloc.commit_alloc(written.run).map_err(|e| wrong(&e))?;
     }
-    for run in &effects.freed {
-        alloc.commit_free(seq, *run).map_err(|e| wrong(&e))?;
-    }
+    // A block may be shared, let go of and freed in one batch: it is free only when its last reference is gone.
     for change in &effects.refs {
         alloc.ref_change(change.pba, change.before, change.after).map_err(|e| wrong(&e))?;
+    }
+    for run in &effects.freed {
+        alloc.commit_free(seq, *run).map_err(|e| wrong(&e))?;
     }
     Ok(())
 }
