@@ -1,5 +1,6 @@
 //! Whole-system tests: the crash simulation, real processes under `kill -9`, benchmarks.
 
+pub mod bench;
 pub mod decoders;
 pub mod sim;
 pub mod skip;
