@@ -4,5 +4,6 @@ pub mod bench;
 pub mod decoders;
 pub mod sim;
 pub mod skip;
+pub mod small;
 pub mod source;
 pub mod store_model;
