@@ -133,6 +133,10 @@ impl<M: Machine> Store<M> {
             state.leading = false;
         }
         drop(state);
+        if !refused.is_empty() {
+            // Refusals may have emptied the queue, which a close waits for.
+            self.progress.notify_waiters();
+        }
         for (queued, error) in refused {
             // The caller may have gone away; its answer is then of no use.
             let _ = queued.answer.send(Err(error));

@@ -257,10 +257,11 @@ impl State {
     }
 
     fn reclaim_done(&self, dead: Dead) -> Ordered {
-        let branch = self.branch(dead.branch())?.clone();
+        // Somebody else may have done it already: then its branch may be gone as well.
         if !self.is_reclaiming_entries(dead) {
             return Err(Refusal::Bounce(Seq(0)));
         }
+        let branch = self.branch(dead.branch())?.clone();
         let mut mutations = Vec::new();
         let left = match dead {
             Dead::Snapshot(id) => {

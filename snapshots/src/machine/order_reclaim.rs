@@ -171,7 +171,9 @@ impl State {
         step: &WorkOffStep,
         tx: &mut Tx<'_>,
     ) -> Result<Reply, Refusal<Error>> {
-        let mut branch = self.branch(step.branch)?.clone();
+        // Somebody else may have done it already: then the branch may be gone as well.
+        let branch = self.catalogue.branches.get(&step.branch).ok_or(Refusal::Bounce(Seq(0)))?;
+        let mut branch = branch.clone();
         let is_it = |t: &crate::catalogue::Trim| {
             t.object == step.object && t.from == step.from && t.epoch == step.epoch && step.to <= t.to
         };
