@@ -76,7 +76,8 @@ impl Engine {
     ) -> Result<(), AuditError> {
         let (views, first, total, inherited, live) = {
             let state = self.space.lock();
-            let record = &state.catalogue.branches[&branch];
+            // The background may have removed it meanwhile, and with it all that it held.
+            let Some(record) = state.catalogue.branches.get(&branch) else { return Ok(()) };
             let held = &state.held[&branch];
             let mut views: Vec<Seen> = state
                 .catalogue
