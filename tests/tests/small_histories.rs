@@ -4,8 +4,8 @@
 //! `ASHLAR_HISTORY_SEED` changes everything that is left to chance, and `ASHLAR_HISTORY` = a case as a failure
 //! prints it runs that one alone.
 
-use ashlar_tests::small::{judge, last_writes, Case, Cut, Op, Prologue};
 use ashlar_tests::sim::Rng;
+use ashlar_tests::small::{judge, last_writes, Case, Cut, Op, Prologue};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
@@ -54,7 +54,12 @@ fn cut_everywhere(history: &Case, runs: &AtomicUsize) -> Vec<String> {
     };
     let cuts = writes.flat_map(|at| [Cut::Power(at), Cut::Kill(at)]).chain([Cut::End]);
     let cases = cuts.map(|cut| Case { cut, ..history.clone() });
-    cases.filter_map(|case| { runs.fetch_add(1, Ordering::Relaxed); run(&case).err() }).collect()
+    cases
+        .filter_map(|case| {
+            runs.fetch_add(1, Ordering::Relaxed);
+            run(&case).err()
+        })
+        .collect()
 }
 
 #[test]

@@ -251,7 +251,11 @@ async fn image(volume: &Volume, size: u64) -> Result<Image, String> {
         for (nth, bytes) in (first..end).zip(data.chunks_exact(SECTOR)) {
             if bytes.iter().any(|byte| *byte != 0) {
                 if bytes != sector(nth, bytes[0]) {
-                    return Err(format!("sector {nth} of {} reads as garbage: {:?}", volume.dataset().0, &bytes[..16]));
+                    return Err(format!(
+                        "sector {nth} of {} reads as garbage: {:?}",
+                        volume.dataset().0,
+                        &bytes[..16]
+                    ));
                 }
                 image.tags.insert(nth, bytes[0]);
             }
