@@ -10,8 +10,8 @@ use super::commit::LARGEST_RECORD;
 use super::machine::Machine;
 use super::state::State;
 use super::{FailReason, Store};
-use crate::format::cut::{Cut, CUT_KEY};
 use crate::alloc::Frozen;
+use crate::format::cut::{Cut, CUT_KEY};
 use crate::format::space_key;
 use crate::index::Batch;
 use crate::journal::Place;
@@ -57,7 +57,12 @@ impl<M: Machine> Store<M> {
         Cut { pool: self.pool_id(), incarnation: self.incarnation(), seq, segments }
     }
 
-    async fn write_cut(self: &Arc<Self>, cut: Place, header: Cut, space: Arc<Frozen>) -> Result<(), FailReason> {
+    async fn write_cut(
+        self: &Arc<Self>,
+        cut: Place,
+        header: Cut,
+        space: Arc<Frozen>,
+    ) -> Result<(), FailReason> {
         self.flush_through(header.seq).await?;
         let me = self.clone();
         let written = unblock(&*self.runtime, move || {

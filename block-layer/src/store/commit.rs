@@ -80,10 +80,9 @@ impl<M: Machine> Store<M> {
     pub async fn commit(self: &Arc<Self>, op: M::Op) -> Result<Committed<M::Reply>, CommitError<M::Error>> {
         let permits = self.machine.data_bytes(&op).div_ceil(BLOCK).max(1).min(self.config.inflight_blocks());
         let _room = self.budget.acquire_many(permits as u32).await.expect("never closed");
-        self.enqueue(Work::Op(op)).await.map(|(seq, reply)| Committed {
-            seq,
-            reply: reply.expect("an operation has a reply"),
-        })
+        self.enqueue(Work::Op(op))
+            .await
+            .map(|(seq, reply)| Committed { seq, reply: reply.expect("an operation has a reply") })
     }
 
     /// Queues work and starts the leader when there is none.
@@ -175,7 +174,7 @@ impl<M: Machine> Store<M> {
                         writes.push(members.disk(&start).write(start.offset, pieces));
                     }
                 }
-                let (_, pieces) = piece.get_or_insert_with(|| (extent.clone(), Vec::new()));
+                let (_, pieces) = piece.get_or_insert_with(|| (extent, Vec::new()));
                 pieces.extend(data.by_ref().take(extent.blocks as usize));
                 next = Some((extent.device, extent.offset + extent.blocks * BLOCK as u64));
             }

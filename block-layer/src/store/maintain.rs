@@ -36,7 +36,8 @@ impl<M: Machine> Store<M> {
     fn chore(&self) -> Chore {
         let state = self.lock();
         let now = self.runtime.now();
-        let old = state.unflushed_since.is_some_and(|since| now.saturating_sub(since) > self.config.flush_after);
+        let old =
+            state.unflushed_since.is_some_and(|since| now.saturating_sub(since) > self.config.flush_after);
         if old || state.unflushed_bytes > self.config.flush_bytes {
             return Chore::Flush;
         }
@@ -107,9 +108,11 @@ async fn rest<M: Machine>(store: Arc<Store<M>>, bell: fn(&Store<M>) -> Option<&N
         return runtime.sleep(time).await;
     };
     let (mut rung, mut sleep) = (pin!(bell.notified()), runtime.sleep(time));
-    std::future::poll_fn(|cx| match rung.as_mut().poll(cx).is_ready() || sleep.as_mut().poll(cx).is_ready() {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
+    std::future::poll_fn(|cx| {
+        match rung.as_mut().poll(cx).is_ready() || sleep.as_mut().poll(cx).is_ready() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
     })
     .await;
 }

@@ -16,8 +16,8 @@ use crate::error::DiskError;
 use crate::format::cut::Sizes;
 use crate::format::membership::MembershipChange;
 use crate::format::record::{Effects, Kind, Written, HEADER};
-use crate::pool::Membership;
 use crate::journal::{Chain, Place, Reader, Ring};
+use crate::pool::Membership;
 use crate::units::{Seq, BLOCK};
 
 /// Where the journal is.
@@ -84,7 +84,8 @@ impl<M: Machine> Recovery<'_, M> {
                 return Err(OpenError::JournalDamaged { at: before.seq, flushed: mark });
             };
             let unsure = header.seq > mark;
-            if header.seq > self.cut && !self.take(header.kind, header.seq, &record[HEADER..], unsure).await? {
+            if header.seq > self.cut && !self.take(header.kind, header.seq, &record[HEADER..], unsure).await?
+            {
                 return Ok(before);
             }
             if unsure {
@@ -131,7 +132,8 @@ impl<M: Machine> Recovery<'_, M> {
             for extent in extents {
                 let buf = Buf::zeroed(extent.blocks as usize * BLOCK);
                 let data = members.disk(&extent).read(extent.offset, buf).await?;
-                if !data.chunks_exact(BLOCK).zip(&mut crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc) {
+                if !data.chunks_exact(BLOCK).zip(&mut crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc)
+                {
                     return Ok(false);
                 }
                 whole.push((extent, data.freeze()));

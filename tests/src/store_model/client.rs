@@ -81,7 +81,7 @@ impl Client {
                 Act::Write { key, blocks, purpose }
             }
         };
-        let guard = self.rng.chance(0.3).then(|| (key, None));
+        let guard = self.rng.chance(0.3).then_some((key, None));
         Op { id, barrier: self.rng.chance(0.03), guard, act }
     }
 
@@ -146,8 +146,8 @@ impl Client {
             match store.read_blocks(&[want], Buf::zeroed(BLOCK), true).await {
                 Ok(read) => block.copy_from_slice(&read),
                 Err(e) => {
-                    // A flush that fails loses data at once, and is answered a little later.
-                    store.runtime().sleep(Duration::from_millis(10)).await;
+                    // A flush that fails loses data at once; the pool stops when all devices have answered.
+                    store.runtime().sleep(Duration::from_millis(100)).await;
                     assert!(store.failure().is_some(), "key {key}: {e}");
                     return false;
                 }

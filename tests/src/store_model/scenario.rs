@@ -7,9 +7,9 @@ use super::growth::{Change, Growth};
 use super::ledger::Ledger;
 use super::machine::Toy;
 use crate::sim::{FaultPlan, Faults, Machine, PowerLost, Rng};
+use block_layer::error::IndexError;
 use block_layer::format::cut::{Cut, CUT_KEY};
 use block_layer::format::{space_key, PoolName};
-use block_layer::error::IndexError;
 use block_layer::index::{MergeRule, TwinIndex};
 use block_layer::pool::{CreateOptions, Layout, PoolError};
 use block_layer::store::{FailReason, OpenError, Parts};
@@ -255,7 +255,9 @@ impl World {
         parts.disks.push(joins);
         match self.open_with(parts)? {
             // It was not prepared before the end came.
-            Err(OpenError::Pool(PoolError::NoSuperblock { .. } | PoolError::Damaged { .. })) if !is_member => {
+            Err(OpenError::Pool(PoolError::NoSuperblock { .. } | PoolError::Damaged { .. }))
+                if !is_member =>
+            {
                 self.open_with(self.parts())
             }
             opened => Ok(opened),
@@ -281,7 +283,11 @@ impl World {
         let wrong = expected.keys().chain(found.keys()).find(|key| expected.get(key) != found.get(key));
         let pair = wrong.map(|key| (key, expected.get(key), found.get(key)));
         assert_eq!(pair, None, "not a prefix of the commits (P3): key, expected, found");
-        assert_ne!(self.verifier.replace(store.verifier()), Some(store.verifier()), "the verifier is the same");
+        assert_ne!(
+            self.verifier.replace(store.verifier()),
+            Some(store.verifier()),
+            "the verifier is the same"
+        );
         self.growth.opened(store.stats().space.capacity > self.made_with);
         check_index(store);
         check_space(store);
