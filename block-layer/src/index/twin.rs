@@ -54,6 +54,15 @@ impl TwinIndex {
         TwinIndex { rules, state: Arc::new(Mutex::new(state)) }
     }
 
+    /// An index of its own with the same entries, all of them durable: a backup.
+    #[must_use]
+    pub fn copy(&self) -> TwinIndex {
+        let copy = TwinIndex::new(self.rules);
+        let state = self.state();
+        (copy.state().map, copy.state().used_bytes) = (Arc::clone(&state.map), state.used_bytes);
+        copy
+    }
+
     /// Cuts the power: of the `n` batches written since the last flush, the first `choose(n)` survive.
     /// Armed failures are forgotten.
     pub fn power_cut(&self, choose: &mut dyn FnMut(usize) -> usize) {

@@ -6,11 +6,12 @@ use super::elastic::Elastic;
 use super::growth::{Change, Growth};
 use super::ledger::Ledger;
 use super::machine::Toy;
+use super::pool::RULES;
 use crate::sim::{FaultPlan, Faults, Machine, PowerLost, Rng};
 use block_layer::error::IndexError;
 use block_layer::format::cut::{Cut, CUT_KEY};
-use block_layer::format::{space_key, PoolName};
-use block_layer::index::{MergeRule, TwinIndex};
+use block_layer::format::PoolName;
+use block_layer::index::TwinIndex;
 use block_layer::pool::{CreateOptions, Layout, PoolError};
 use block_layer::store::{FailReason, OpenError, Parts};
 use block_layer::{Config, Disk, Geometry, Store};
@@ -19,7 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-const RULES: &[MergeRule] = &[space_key::MERGE];
 const MIB: u64 = 1 << 20;
 
 /// Runs one seed; gives the hash of its steps.
