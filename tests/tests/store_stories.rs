@@ -95,7 +95,7 @@ fn a_rotten_record_below_the_flushed_mark_is_damage_and_not_the_logs_end() {
     for key in 0..10 {
         pool.write(&store, key, 1).unwrap();
     }
-    pool.machine.run(store.flush()).unwrap().unwrap();
+    let _ = pool.machine.run(store.flush()).unwrap().unwrap();
     pool.write(&store, 10, 1).unwrap();
     drop(store);
     pool.machine.kill();

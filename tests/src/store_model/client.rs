@@ -22,6 +22,8 @@ pub(super) struct Load {
     pub(super) operations: u32,
     /// Of a hundred operations, how many delete.
     pub(super) deletes: u64,
+    /// Most bytes of ballast of one operation.
+    pub(super) ballast_max: u64,
     /// Longest rest between two operations, in microseconds.
     pub(super) rest_us: u64,
 }
@@ -82,7 +84,8 @@ impl Client {
             }
         };
         let guard = self.rng.chance(0.3).then_some((key, None));
-        Op { id, barrier: self.rng.chance(0.03), guard, act }
+        let ballast = self.rng.below(1 + self.load.ballast_max) as usize;
+        Op { id, barrier: self.rng.chance(0.03), guard, act, ballast }
     }
 
     async fn commit(&mut self) -> bool {

@@ -97,7 +97,7 @@ impl Pool {
     /// When the power goes away.
     pub fn commit(&mut self, store: &Arc<Store<Toy>>, act: Act) -> Result<Seq, CommitError<&'static str>> {
         self.next += 1;
-        let op = Op { id: self.next - 1, barrier: false, guard: None, act };
+        let op = Op { id: self.next - 1, barrier: false, guard: None, act, ballast: 0 };
         let done = self.machine.run(store.commit(op)).expect("no power cut is planned")?;
         Ok(done.seq())
     }
