@@ -1,7 +1,7 @@
 //! What a commit costs: random overwrites of 4 KiB through the whole store, on a file and a RocksDB index.
 //!
-//! `cargo run --release --example commit_bench -- DIR [COMMITS] [DEPTH]` makes a pool in DIR, which must not exist,
-//! and removes it. One thread commits; CPU is that of the whole process, kernel workers included.
+//! `cargo run --release --example commit_bench -- DIR [COMMITS] [DEPTH]` makes a pool in DIR, which must
+//! not exist, and removes it. One thread commits; CPU is that of the whole process, kernel workers included.
 
 use block_layer::alloc::Purpose;
 use block_layer::device::{DiskOptions, FileDisk};

@@ -95,7 +95,8 @@ impl Header {
         record.get(4..HEADER + self.len as usize).is_some_and(|covered| crc32c::crc32c(covered) == self.crc)
     }
 
-    /// Writes the header over the first [`HEADER`] bytes of `record`, whose body follows; returns the checksum.
+    /// Writes the header over the first [`HEADER`] bytes of `record`, whose body follows; returns the
+    /// checksum.
     ///
     /// # Panics
     /// When the body is longer than [`BODY_MAX`]: the committer bounds batches.

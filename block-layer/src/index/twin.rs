@@ -1,8 +1,9 @@
 //! The in-memory twin of the index, for the simulator: the same answers, and crashes by choice.
 //!
-//! Invariants: a [`TwinIndex::power_cut`] leaves the state at one batch boundary at or after the last successful
-//! flush, like RocksDB without its log; a call that was told to fail changes nothing; nothing here depends on
-//! time, threads or chance. Clones share one index, so a simulated machine can be restarted around it.
+//! Invariants: a [`TwinIndex::power_cut`] leaves the state at one batch boundary at or after the last
+//! successful flush, like RocksDB without its log; a call that was told to fail changes nothing; nothing
+//! here depends on time, threads or chance. Clones share one index, so a simulated machine can be
+//! restarted around it.
 
 use super::{Batch, Change, Index, IndexStats, MergeRule, Visit};
 use crate::error::IndexError;
@@ -96,8 +97,8 @@ impl TwinIndex {
         self.state().fail_flush = true;
     }
 
-    /// Leaves room for `bytes` more of keys and values (`u64::MAX`: no limit). A batch that grows the index by
-    /// more fails as `Full`; one that does not grow it never does.
+    /// Leaves room for `bytes` more of keys and values (`u64::MAX`: no limit). A batch that grows the
+    /// index by more fails as `Full`; one that does not grow it never does.
     pub fn set_free_bytes(&self, bytes: u64) {
         let mut state = self.state();
         state.limit_bytes = state.used_bytes.saturating_add(bytes);

@@ -110,8 +110,8 @@ impl<M: Machine> Store<M> {
         Some(THROTTLE_MOST.mul_f64(over * over))
     }
 
-    /// Whether the next batch must wait for a checkpoint: the journal has no room for the largest record, or the
-    /// dirty memory is used up. The checkpoint is begun.
+    /// Whether the next batch must wait for a checkpoint: the journal has no room for the largest record,
+    /// or the dirty memory is used up. The checkpoint is begun.
     pub(super) fn starves(&self, state: &mut State<M>) -> bool {
         let can_help = state.applied.at != state.checkpointed.at;
         state.starved = state.ring.place(LARGEST_RECORD).is_none() || (can_help && self.dirty(state) >= 1.0);

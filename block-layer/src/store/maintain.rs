@@ -26,6 +26,7 @@ enum Chore {
 impl<M: Machine> Store<M> {
     /// Starts the store's own tasks. They end when the store is closed, failed or dropped.
     pub(super) fn start_maintenance(self: &Arc<Self>) {
+        self.open_ahead(&mut self.lock());
         let (spawn, me) = (|task| self.runtime.spawn(task), || Arc::downgrade(self));
         spawn(Box::pin(flushes(me())));
         spawn(Box::pin(checkpoints(me())));

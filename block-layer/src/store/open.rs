@@ -231,8 +231,8 @@ impl<M: Machine> Store<M> {
         Ok(())
     }
 
-    /// Closes the pool: everything queued is finished, flushed and checkpointed. Operations that come later are
-    /// refused.
+    /// Closes the pool: everything queued is finished, flushed and checkpointed. Operations that come
+    /// later are refused.
     ///
     /// # Errors
     /// The pool has failed, now or before; the next open recovers.

@@ -59,7 +59,8 @@ impl<M: Machine> Store<M> {
 
     /// Reads `wanted`, one block after the other into `buf`, from the device, and checks every block.
     ///
-    /// `buf` has one block for each. `keep`: whether they go to the cache (background readers would only push others out).
+    /// `buf` has one block for each. `keep`: whether they go to the cache (background readers would only
+    /// push others out).
     ///
     /// # Errors
     /// The first damage or device error; the rest is read all the same.

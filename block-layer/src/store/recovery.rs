@@ -1,8 +1,8 @@
 //! Recovery: what a crash leaves, and how the journal makes it whole again.
 //!
 //! Records are taken in sequence while each is whole and, above the highest sequence known flushed, its data
-//! matches its checksums; the first that is not ends the log. Below the mark a bad record is damage to report,
-//! and so is every device error, anywhere.
+//! matches its checksums; the first that is not ends the log. Below the mark a bad record is damage to
+//! report, and so is every device error, anywhere.
 //!
 //! Two passes: the first only follows the chain and learns the mark; the second verifies data and applies.
 
@@ -46,8 +46,8 @@ pub(super) struct Recovery<'a, M: Machine> {
 }
 
 impl Journal<'_> {
-    /// Follows the chain to its end. Members that joined or grew up to the index's `cut` are taken in at once: the
-    /// index may count their space before the superblocks know of it.
+    /// Follows the chain to its end. Members that joined or grew up to the index's `cut` are taken in at
+    /// once: the index may count their space before the superblocks know of it.
     pub(super) async fn survey(&self, membership: &mut Membership, cut: Seq) -> Result<Survey, OpenError> {
         let mut reader = self.reader(membership);
         while let Some((header, record)) = reader.next().await? {

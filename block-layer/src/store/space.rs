@@ -16,8 +16,8 @@ use std::ops::ControlFlow;
 const ZEROES: usize = 4 << 20;
 
 impl<M: Machine> Store<M> {
-    /// Notes the segments that the allocator wants, and wakes the task that opens them: ahead of need, so that
-    /// the leader rarely waits. The caller holds the commit lock.
+    /// Notes the segments that the allocator wants, and wakes the task that opens them: ahead of need, so
+    /// that the leader rarely waits. The caller holds the commit lock.
     pub(super) fn open_ahead(&self, state: &mut State<M>) {
         let wanted = state.alloc.wants();
         if !wanted.is_empty() {

@@ -81,8 +81,8 @@ pub(super) fn content(tag: u64) -> (Bytes, u32) {
     (block.into(), crc)
 }
 
-/// Appends the mutation of an operation: its number, the number of changes, bytes of ballast, the changes, the
-/// ballast.
+/// Appends the mutation of an operation: its number, the number of changes, bytes of ballast, the
+/// changes, the ballast.
 pub(super) fn encode(id: u64, changes: &[Change], ballast: usize, out: &mut Vec<u8>) {
     out.extend(id.to_le_bytes());
     out.extend((changes.len() as u32).to_le_bytes());
