@@ -81,7 +81,7 @@ impl World {
             blocks_max: if large { 4096 } else { *rng.pick(&[1, 8, 64, 256]) },
             operations: if large { 15 } else { *rng.pick(&[10, 40, 120]) },
             deletes: *rng.pick(&[0, 5, 25]),
-            ballast_max: *rng.pick(&[0, 0, 20 << 10, 60 << 10]),
+            ballast_max: if large { 0 } else { *rng.pick(&[0, 0, 20 << 10, 60 << 10, 200 << 10]) },
             rest_us: *rng.pick(&[0, 0, 100, 20_000]),
         };
         let config = Config {
