@@ -7,3 +7,4 @@ pub mod skip;
 pub mod small;
 pub mod source;
 pub mod store_model;
+pub mod world;

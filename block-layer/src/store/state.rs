@@ -73,6 +73,14 @@ impl<M: Machine> Batch<M> {
         Batch { seq, ops: Vec::new(), effects: Effects::default(), membership: None }
     }
 
+    /// Whether nothing may be ordered before it is visible. A mark changes nothing that an order looks at.
+    pub(super) fn is_barrier(&self, machine: &M) -> bool {
+        match &self.ops[..] {
+            [(queued, _)] => !matches!(queued.work, Work::Mark) && queued.is_barrier(machine),
+            _ => false,
+        }
+    }
+
     pub(super) fn kind(&self) -> Kind {
         match (&self.membership, self.effects.is_empty()) {
             (Some(_), _) => Kind::Membership,
@@ -241,13 +249,16 @@ impl<M: Machine> State<M> {
 }
 
 /// What a commit record does to the allocator and to the reference counts, live and at replay.
-pub(super) fn apply_effects(alloc: &mut Allocator, seq: Seq, effects: &Effects) -> Result<(), Contradiction> {
+pub(super) fn apply_effects(
+    alloc: &mut Allocator,
+    seq: Seq,
+    effects: &Effects,
+) -> Result<(), Contradiction> {
     let wrong = |e: &dyn std::fmt::Display| Contradiction(format!("record {seq}: {e}"));
     for written in &effects.written {
         alloc.commit_alloc(written.run).map_err(|e| wrong(&e))?;
     }
-    // A block may be shared, let go of and freed in one batch: it is free only when its last reference is
-    // gone.
+    // A block may be shared, let go of and freed in one batch: it is free only when its last reference is gone.
     for change in &effects.refs {
         alloc.ref_change(change.pba, change.before, change.after).map_err(|e| wrong(&e))?;
     }

@@ -31,6 +31,7 @@ pub use stats::EngineStats;
 pub use volume::{Extent, Volume, WriteOptions, IO_MAX};
 
 use crate::error::{Error, Retry};
+use crate::machine::observe::Observer;
 use crate::machine::op::{Admin, IoOp, Op, Reply};
 use crate::machine::Keyspace;
 use crate::pages::PAGE_BYTES;
@@ -173,6 +174,11 @@ impl Engine {
     pub async fn fence(&self, session: &Session) {
         session.fence();
         self.store.drain().await;
+    }
+
+    /// Tells `observer` the commit order from now on: for simulations. Only the first observer is heard.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        self.space.observe(observer);
     }
 
     /// Commits one administrative operation.

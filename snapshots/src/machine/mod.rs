@@ -14,6 +14,7 @@
 mod apply;
 mod load;
 pub(crate) mod mutation;
+pub mod observe;
 pub mod op;
 mod order_admin;
 mod order_io;
@@ -35,12 +36,13 @@ use mutation::Mutation;
 use op::{Admin, Op, Part, Reply};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use tokio::sync::oneshot;
 
 /// The machine. Its lock is taken inside the commit lock, or alone.
 pub struct Keyspace {
     state: Mutex<State>,
+    observer: OnceLock<Arc<dyn observe::Observer>>,
 }
 
 /// A page that is being loaded: who waits, and what was applied to its live view since the load began.
@@ -92,7 +94,7 @@ impl Keyspace {
             frozen_at: Seq(0),
             dirty: BTreeSet::new(),
         };
-        Ok(Keyspace { state: Mutex::new(state) })
+        Ok(Keyspace { state: Mutex::new(state), observer: OnceLock::new() })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -120,7 +122,7 @@ impl Machine for Keyspace {
 
     fn order(&self, op: &mut Op, tx: &mut Tx<'_>) -> Result<Reply, Refusal<Error>> {
         let mut state = self.lock();
-        match op {
+        let reply = match op {
             Op::Io(io) => state.order_io(io, tx),
             Op::Admin(Admin::Reclaim(step)) => state.order_reclaim(step, tx),
             Op::Admin(Admin::WorkOff(step)) => state.order_work_off(step, tx),
@@ -129,7 +131,11 @@ impl Machine for Keyspace {
                 tx.mutate(|out| mutations.iter().for_each(|m| m.encode(out)));
                 Ok(reply)
             }
+        }?;
+        if let Some(observer) = self.observer.get() {
+            observer.ordered(tx.seq, op, &reply);
         }
+        Ok(reply)
     }
 
     fn apply(&self, seq: Seq, body: &[u8]) -> Result<(), Contradiction> {
@@ -154,6 +160,9 @@ impl Machine for Keyspace {
         state.ordered.clear();
         let applied = state.applied;
         state.entry_orders.values_mut().for_each(|seq| *seq = (*seq).min(applied));
+        if let Some(observer) = self.observer.get() {
+            observer.discarded(applied);
+        }
     }
 
     fn dirty_bytes(&self) -> u64 {

@@ -147,7 +147,7 @@ impl Machine for Toy {
             return Ok(false);
         }
         let mut body = Vec::new();
-        encode(op.id, &changes, op.ballast, &mut body);
+        encode(op.id, &changes, &mut body);
         tx.mutate(|out| out.extend(&body));
         self.ledger.ordered(tx.seq, &body);
         if inner.pending.back().is_none_or(|(seq, _)| *seq != tx.seq) {
