@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod decoders;
+pub mod kill;
 pub mod sim;
 pub mod skip;
 pub mod small;
