@@ -255,7 +255,7 @@ impl<M: Machine> State<M> {
         if self.queue.is_empty() {
             return Step::Idle;
         }
-        if self.redoing || self.inflight.len() >= BATCHES || store.starves(self) {
+        if self.redoing || self.inflight.len() >= BATCHES || self.barred(&store.machine) || store.starves(self) {
             return Step::Wait;
         }
         // What follows a barrier is ordered by the state that the barrier leaves: not before it is visible.

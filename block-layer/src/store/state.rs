@@ -179,6 +179,12 @@ impl<M: Machine> State<M> {
         !self.index_full && (self.alloc.space().quarantined > 0 || !self.inflight.is_empty())
     }
 
+    /// Whether something that is ordered alone is in flight: what comes after it is ordered when it is visible.
+    pub(super) fn barred(&self, machine: &M) -> bool {
+        let bars = |queued: &Queued<M>| !matches!(queued.work, Work::Mark) && queued.is_barrier(machine);
+        self.inflight.iter().any(|b| b.batch.ops.iter().any(|(queued, _)| bars(queued)))
+    }
+
     pub(super) fn mark_finished(&mut self, seq: Seq, result: Result<(), DiskError>) {
         // It is not there any more when the pool failed meanwhile.
         if let Some(batch) = self.inflight.iter_mut().find(|b| b.batch.seq == seq) {
