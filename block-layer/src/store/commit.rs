@@ -255,7 +255,8 @@ impl<M: Machine> State<M> {
         if self.queue.is_empty() {
             return Step::Idle;
         }
-        if self.redoing || self.inflight.len() >= BATCHES || self.barred(&store.machine) || store.starves(self) {
+        let busy = self.redoing || self.inflight.len() >= BATCHES || self.barred(&store.machine);
+        if busy || store.starves(self) {
             return Step::Wait;
         }
         // What follows a barrier is ordered by the state that the barrier leaves: not before it is visible.

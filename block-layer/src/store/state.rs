@@ -179,7 +179,7 @@ impl<M: Machine> State<M> {
         !self.index_full && (self.alloc.space().quarantined > 0 || !self.inflight.is_empty())
     }
 
-    /// Whether something that is ordered alone is in flight: what comes after it is ordered when it is visible.
+    /// Whether something that is ordered alone is in flight: what comes after it waits until it is visible.
     pub(super) fn barred(&self, machine: &M) -> bool {
         let bars = |queued: &Queued<M>| !matches!(queued.work, Work::Mark) && queued.is_barrier(machine);
         self.inflight.iter().any(|b| b.batch.ops.iter().any(|(queued, _)| bars(queued)))

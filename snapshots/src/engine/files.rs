@@ -1,7 +1,7 @@
 //! The parts of an engine on real devices: data devices opened and locked, then the index in its directory.
 //!
-//! Invariant: the devices come first, and are waited for. After a `kill -9` their locks are free only when the
-//! last write of the dead process has drained (design rule 9); who has them may also have the index.
+//! Invariant: the devices come first, and are waited for. After a `kill -9` their locks are free only when
+//! the last write of the dead process has drained (design rule 9); who has them may also have the index.
 
 use super::MERGE_RULES;
 use block_layer::device::{DiskOptions, FileDisk, OpenError};

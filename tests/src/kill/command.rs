@@ -1,7 +1,7 @@
 //! The lines between parent and child. Names hold no space; numbers are decimal.
 //!
-//! A command is `ID WORD ARGUMENTS`, its answer `ID ok PAYLOAD` or `ID err REASON`, in any order. Before all of
-//! them the child says `0 ok MILLISECONDS` (its open took) or `0 err REASON`.
+//! A command is `ID WORD ARGUMENTS`, its answer `ID ok PAYLOAD` or `ID err REASON`, in any order. Before all
+//! of them the child says `0 ok MILLISECONDS` (its open took) or `0 err REASON`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -159,8 +159,8 @@ impl World {
         self.volumes.get_mut(name).expect("it exists until its deletion is answered")
     }
 
-    /// The child is dead and all its answers are heard: what is in flight may be there or not. Gives the number
-    /// of data commands in flight.
+    /// The child is dead and all its answers are heard: what is in flight may be there or not. Gives the
+    /// number of writes in flight.
     pub(super) fn died(&mut self) -> usize {
         self.draining = None;
         let flights = std::mem::take(&mut self.flights);

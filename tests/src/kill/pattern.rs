@@ -16,8 +16,8 @@ pub fn fill(buf: &mut Buf, at: u64, tag: u64) {
     }
 }
 
-/// The tag of a sector that was read at place `at`: 0 for zeroes, [`GARBAGE`] when it is not whole or not from
-/// there.
+/// The tag of a sector that was read at place `at`: 0 for zeroes, [`GARBAGE`] when it is not whole or from
+/// elsewhere.
 #[must_use]
 pub fn tag_of(sector: &[u8], at: u64) -> u64 {
     if sector.iter().all(|byte| *byte == 0) {
