@@ -151,7 +151,8 @@ impl Reader {
     /// Only what the device answered: an unreadable journal is damage, never the log's end.
     pub async fn next(&mut self) -> Result<Option<(Header, Vec<u8>)>, DiskError> {
         let offset = self.ring.offset(self.next.at);
-        let mut found = self.record_at(offset).await?.filter(|(h, _)| self.follows(h)).map(|r| (self.next.at, r));
+        let mut found =
+            self.record_at(offset).await?.filter(|(h, _)| self.follows(h)).map(|r| (self.next.at, r));
         if found.is_none() && offset != 0 {
             let wrapped = self.next.at + (self.ring.len - offset);
             found = self.record_at(0).await?.filter(|(h, _)| self.follows(h)).map(|r| (wrapped, r));
@@ -202,7 +203,8 @@ impl Reader {
 
     /// `len` bytes at `offset` of the ring, through the window.
     async fn bytes(&mut self, offset: u64, len: usize) -> Result<&[u8], DiskError> {
-        let inside = |start: u64, window: &Buf| offset >= start && offset + len as u64 <= start + window.len() as u64;
+        let inside =
+            |start: u64, window: &Buf| offset >= start && offset + len as u64 <= start + window.len() as u64;
         if !self.window.as_ref().is_some_and(|(start, window)| inside(*start, window)) {
             let start = offset - offset % self.ring.sector;
             let want = WINDOW.max((offset - start + len as u64).next_multiple_of(self.ring.sector));

@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release --example bench_engine -- RESULT.json`, with settings from the environment: `DIR` for
 //! the data files (needs about three times the volume's size; removed afterwards), `ROUNDS`, `SECS` of a round,
-//! `SIZE` of the volume in MiB, `SNAPSHOTS`, `QUICK=1` for small ones of all, `ONLY` one stage.
+//! `SIZE` of the volume in MiB, `SNAPSHOTS`, `QUICK=1` for small ones of all, `ONLY` one stage,
+//! `ROW` one row (a part of its name).
 
 use ashlar_tests::bench::load::{random_data, Target};
 use ashlar_tests::bench::report::{self, Goal, Report};
@@ -50,6 +51,7 @@ fn settings() -> Result<Settings, Failure> {
         cached: (512 << 20).min(volume / 2),
         snapshots: number("SNAPSHOTS", 10_000, 1_000)? as usize,
         only: std::env::var("ONLY").ok().filter(|only| !only.is_empty()),
+        row: std::env::var("ROW").ok().filter(|row| !row.is_empty()),
     })
 }
 

@@ -112,7 +112,8 @@ impl Allocator {
         let segments = generation.deltas.keys().copied();
         let shared = generation.refs.keys().map(|&block| segment_slot(block).0);
         let extended = generation.extended.iter().copied();
-        let groups: BTreeSet<u32> = segments.chain(shared).chain(extended).map(|segment| segment / GROUP).collect();
+        let groups: BTreeSet<u32> =
+            segments.chain(shared).chain(extended).map(|segment| segment / GROUP).collect();
         let summaries = groups.into_iter().map(|group| (group, self.table.counts(group))).collect();
         let frozen = Arc::new(Frozen { generation, summaries });
         self.frozen = Some(Arc::clone(&frozen));

@@ -206,7 +206,8 @@ impl Allocator {
         self.active.extended.insert(segment);
     }
 
-    /// Whether nothing is allocated or handed out in a segment of `blocks` usable blocks, as far as counts tell.
+    /// Whether nothing is allocated or handed out in a segment of `blocks` usable blocks, as far as
+    /// counts tell.
     #[must_use]
     pub fn is_untouched(&self, segment: u32, blocks: u32) -> bool {
         let resident = self.table.get(segment);

@@ -79,7 +79,12 @@ impl Cut {
         b.copy_to_slice(&mut pool);
         let (incarnation, seq) = (b.get_u64_le(), Seq(b.get_u64_le()));
         let (count, reserved_2) = (b.get_u32_le() as usize, b.get_u32_le());
-        if version != VERSION || reserved != 0 || reserved_2 != 0 || count > RANGES_MAX || b.len() != count * RANGE {
+        if version != VERSION
+            || reserved != 0
+            || reserved_2 != 0
+            || count > RANGES_MAX
+            || b.len() != count * RANGE
+        {
             return None;
         }
         let ranges = b.chunks_exact(RANGE).map(|mut r| (r.get_u32_le(), r.get_u64_le())).collect();

@@ -92,12 +92,11 @@ impl Header {
     /// Whether the checksum holds for `record`: this header's bytes and the body.
     #[must_use]
     pub fn checks(&self, record: &[u8]) -> bool {
-        record
-            .get(4..HEADER + self.len as usize)
-            .is_some_and(|covered| crc32c::crc32c(covered) == self.crc)
+        record.get(4..HEADER + self.len as usize).is_some_and(|covered| crc32c::crc32c(covered) == self.crc)
     }
 
-    /// Writes the header over the first [`HEADER`] bytes of `record`, whose body follows; returns the checksum.
+    /// Writes the header over the first [`HEADER`] bytes of `record`, whose body follows; returns the
+    /// checksum.
     ///
     /// # Panics
     /// When the body is longer than [`BODY_MAX`]: the committer bounds batches.
@@ -227,6 +226,95 @@ fn get_run(b: &mut &[u8]) -> Option<Run> {
     let packed = b.try_get_u64_le().ok()?;
     let pba = Pba::new(packed & (Pba::LIMIT - 1));
     let blocks = (packed >> 48) as u32 + 1;
-    let inside = pba.sectors() % SECTORS_PER_BLOCK == 0 && pba.slot() + blocks <= BLOCKS_PER_SEGMENT;
+    let inside = pba.sectors().is_multiple_of(SECTORS_PER_BLOCK) && pba.slot() + blocks <= BLOCKS_PER_SEGMENT;
     inside.then_some(Run { at: pba, blocks })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alloc::Dice;
+
+    fn effects() -> Effects {
+        let run = |segment, slot, blocks| Run { at: Pba::of_block(segment, slot), blocks };
+        Effects {
+            written: vec![
+                Written { run: run(3, 16_382, 2), crcs: vec![0x1122_3344, 0x5566_7788] },
+                Written { run: run(9, 0, 1), crcs: vec![0xffff_ffff] },
+            ],
+            freed: vec![run(1, 5, 1), run(2, 0, BLOCKS_PER_SEGMENT)],
+            refs: vec![RefChange { pba: Pba::of_block(4, 4), before: 7, after: 6 }],
+            body: b"the machine's own".to_vec(),
+        }
+    }
+
+    fn header() -> Header {
+        Header {
+            crc: 0,
+            len: 0,
+            seq: Seq(0x0102_0304_0506_0708),
+            incarnation: 12,
+            previous: 0xdead_beef,
+            kind: Kind::Commit,
+            pool: [0xa5; 16],
+            flushed: Seq(0x0102_0304_0506_0000),
+        }
+    }
+
+    fn sample() -> (Header, Vec<u8>) {
+        let mut record = vec![0; HEADER];
+        effects().encode(&mut record);
+        (header().seal(&mut record), record)
+    }
+
+    #[test]
+    fn record_keeps_its_golden_bytes() {
+        let golden = include_bytes!("../../golden/record-v1.bin");
+        let (sealed, record) = sample();
+        assert_eq!(record, golden);
+        let found = Header::decode(golden).unwrap();
+        assert_eq!(found, sealed);
+        assert!(found.checks(golden));
+        assert_eq!(Effects::decode(&golden[HEADER..]), Some(effects()));
+        assert_eq!(golden.len() - HEADER, effects().encoded_len());
+    }
+
+    #[test]
+    fn a_record_with_any_bit_turned_or_cut_short_does_not_check() {
+        let (_, record) = sample();
+        let whole = |bytes: &[u8]| Header::decode(bytes).is_some_and(|h| h.checks(bytes));
+        for bit in 0..record.len() * 8 {
+            let mut bad = record.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(!whole(&bad), "bit {bit}");
+        }
+        assert!((0..record.len()).all(|len| !whole(&record[..len])));
+    }
+
+    #[test]
+    fn random_bodies_decode_to_themselves_or_not_at_all() {
+        let mut dice = Dice(3);
+        for _ in 0..50_000 {
+            let mut body = Vec::new();
+            effects().encode(&mut body);
+            for _ in 0..1 + dice.below(4) {
+                let at = dice.below(body.len() as u32) as usize;
+                body[at] = [0, 1, 0xff, dice.below(256) as u8][dice.below(4) as usize];
+            }
+            body.truncate(body.len() - [0, dice.below(40) as usize][dice.below(2) as usize]);
+            if let Some(effects) = Effects::decode(&body) {
+                let mut again = Vec::new();
+                effects.encode(&mut again);
+                assert_eq!(again, body);
+            }
+        }
+    }
+
+    #[test]
+    fn a_count_beyond_the_record_is_refused_before_anything_is_allocated() {
+        for counts in [&[0xff; 4][..], &[0, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f], &[0; 12], &[0; 15]] {
+            assert_eq!(Effects::decode(counts), None);
+        }
+        assert_eq!(Effects::decode(&[0; 16]), Some(Effects::default()));
+    }
 }

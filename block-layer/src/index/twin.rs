@@ -1,9 +1,9 @@
 //! The in-memory twin of the index, for the simulator: the same answers, and crashes by choice.
 //!
 //! Invariants: a [`TwinIndex::power_cut`] leaves the state at one batch boundary at or after the last
-//! successful flush, like RocksDB without its log; a call that was told to fail changes nothing; nothing here
-//! depends on time, threads or chance. Clones share one index, so a simulated machine can be restarted around
-//! it.
+//! successful flush, like RocksDB without its log; a call that was told to fail changes nothing; nothing
+//! here depends on time, threads or chance. Clones share one index, so a simulated machine can be
+//! restarted around it.
 
 use super::{Batch, Change, Index, IndexStats, MergeRule, Visit};
 use crate::error::IndexError;
@@ -55,6 +55,15 @@ impl TwinIndex {
         TwinIndex { rules, state: Arc::new(Mutex::new(state)) }
     }
 
+    /// An index of its own with the same entries, all of them durable: a backup.
+    #[must_use]
+    pub fn copy(&self) -> TwinIndex {
+        let copy = TwinIndex::new(self.rules);
+        let state = self.state();
+        (copy.state().map, copy.state().used_bytes) = (Arc::clone(&state.map), state.used_bytes);
+        copy
+    }
+
     /// Cuts the power: of the `n` batches written since the last flush, the first `choose(n)` survive.
     /// Armed failures are forgotten.
     pub fn power_cut(&self, choose: &mut dyn FnMut(usize) -> usize) {
@@ -88,8 +97,8 @@ impl TwinIndex {
         self.state().fail_flush = true;
     }
 
-    /// Leaves room for `bytes` more of keys and values (`u64::MAX`: no limit). A batch that grows the index
-    /// by more fails as `Full`; one that does not grow it never does.
+    /// Leaves room for `bytes` more of keys and values (`u64::MAX`: no limit). A batch that grows the
+    /// index by more fails as `Full`; one that does not grow it never does.
     pub fn set_free_bytes(&self, bytes: u64) {
         let mut state = self.state();
         state.limit_bytes = state.used_bytes.saturating_add(bytes);

@@ -10,8 +10,8 @@ use super::commit::LARGEST_RECORD;
 use super::machine::Machine;
 use super::state::State;
 use super::{FailReason, Store};
-use crate::format::cut::{Cut, CUT_KEY};
 use crate::alloc::Frozen;
+use crate::format::cut::{Cut, CUT_KEY};
 use crate::format::space_key;
 use crate::index::Batch;
 use crate::journal::Place;
@@ -57,7 +57,12 @@ impl<M: Machine> Store<M> {
         Cut { pool: self.pool_id(), incarnation: self.incarnation(), seq, segments }
     }
 
-    async fn write_cut(self: &Arc<Self>, cut: Place, header: Cut, space: Arc<Frozen>) -> Result<(), FailReason> {
+    async fn write_cut(
+        self: &Arc<Self>,
+        cut: Place,
+        header: Cut,
+        space: Arc<Frozen>,
+    ) -> Result<(), FailReason> {
         self.flush_through(header.seq).await?;
         let me = self.clone();
         let written = unblock(&*self.runtime, move || {
@@ -105,8 +110,8 @@ impl<M: Machine> Store<M> {
         Some(THROTTLE_MOST.mul_f64(over * over))
     }
 
-    /// Whether the next batch must wait for a checkpoint: the journal has no room for the largest record, or the
-    /// dirty memory is used up. The checkpoint is begun.
+    /// Whether the next batch must wait for a checkpoint: the journal has no room for the largest record,
+    /// or the dirty memory is used up. The checkpoint is begun.
     pub(super) fn starves(&self, state: &mut State<M>) -> bool {
         let can_help = state.applied.at != state.checkpointed.at;
         state.starved = state.ring.place(LARGEST_RECORD).is_none() || (can_help && self.dirty(state) >= 1.0);

@@ -1,11 +1,12 @@
 //! The committer: turns what all callers have queued into commits, in order.
 //!
-//! Invariants: a written block is immutable until freed; a commit is acknowledged only when its data *and* its
-//! record are written; commits become visible in sequence order, though several are in flight.
+//! Invariants: a written block is immutable until freed; a commit is acknowledged only when its data
+//! *and* its record are written; commits become visible in sequence order, though several are in flight.
 //!
-//! The life of a commit: [`Store::commit`] queues the operation; the first caller with work starts the leader,
-//! which orders what is queued into a batch ([`State::form`]), starts its data and record writes in parallel,
-//! and goes on to the next batch; [`Store::finished`] applies finished batches in order and answers.
+//! The life of a commit: [`Store::commit`] queues the operation; the first caller with work starts the
+//! leader, which orders what is queued into a batch ([`State::form`]), starts its data and record writes
+//! in parallel, and goes on to the next batch; [`Store::finished`] applies finished batches in order and
+//! answers.
 //!
 //! Read next: `failure` (what a failed write does to the batches behind it), `flush`, `checkpoint`.
 
@@ -24,14 +25,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Data bytes after which a batch takes no further operation.
-pub(super) const BATCH_BYTES: usize = 4 << 20;
+/// Data bytes after which a batch takes no further operation: more would only wait for one another, where the
+/// device could take them side by side.
+pub(super) const BATCH_BYTES: usize = 1 << 20;
 /// Record bytes after which a batch takes no further operation.
 pub(super) const BATCH_RECORD: usize = 64 << 10;
 /// Batches in flight.
 pub(super) const BATCHES: usize = 8;
 /// Bytes of the largest record: a batch that was full but for one byte, and then got the largest operation.
 pub(super) const LARGEST_RECORD: usize = HEADER + BATCH_RECORD + LARGEST_OP_RECORD;
+
+/// Bytes reserved for a record before it is encoded.
+const RECORD_USUAL: usize = 4096;
 
 // An empty ring has room for any record, wherever its head is: less than one record is lost at the end.
 const _: () = assert!(2 * (LARGEST_RECORD + BLOCK) <= RING_MIN as usize);
@@ -80,10 +85,9 @@ impl<M: Machine> Store<M> {
     pub async fn commit(self: &Arc<Self>, op: M::Op) -> Result<Committed<M::Reply>, CommitError<M::Error>> {
         let permits = self.machine.data_bytes(&op).div_ceil(BLOCK).max(1).min(self.config.inflight_blocks());
         let _room = self.budget.acquire_many(permits as u32).await.expect("never closed");
-        self.enqueue(Work::Op(op)).await.map(|(seq, reply)| Committed {
-            seq,
-            reply: reply.expect("an operation has a reply"),
-        })
+        self.enqueue(Work::Op(op))
+            .await
+            .map(|(seq, reply)| Committed { seq, reply: reply.expect("an operation has a reply") })
     }
 
     /// Queues work and starts the leader when there is none.
@@ -179,7 +183,7 @@ impl<M: Machine> Store<M> {
                         writes.push(members.disk(&start).write(start.offset, pieces));
                     }
                 }
-                let (_, pieces) = piece.get_or_insert_with(|| (extent.clone(), Vec::new()));
+                let (_, pieces) = piece.get_or_insert_with(|| (extent, Vec::new()));
                 pieces.extend(data.by_ref().take(extent.blocks as usize));
                 next = Some((extent.device, extent.offset + extent.blocks * BLOCK as u64));
             }
@@ -265,18 +269,21 @@ impl<M: Machine> State<M> {
         }
         let mut batch = Batch::new(self.next.seq);
         let mut data = Vec::new();
-        let mut data_bytes = 0;
-        while data_bytes < BATCH_BYTES && batch.effects.encoded_len() < BATCH_RECORD {
+        let (mut data_bytes, mut record_bytes) = (0, 0);
+        while data_bytes < BATCH_BYTES && record_bytes < BATCH_RECORD {
             let Some(queued) = self.queue.pop_front() else { break };
             let alone = queued.is_barrier(&store.machine);
             if alone && !(batch.ops.is_empty() && self.inflight.is_empty()) {
                 self.queue.push_front(queued);
                 break;
             }
-            data_bytes += queued.data_bytes(&store.machine);
+            let bytes = queued.data_bytes(&store.machine);
             match self.order(store, queued, &mut batch, &mut data) {
-                Ok(()) if alone => break,
-                Ok(()) => {}
+                Ok(_) if alone => break,
+                Ok(record) => {
+                    data_bytes += bytes;
+                    record_bytes += record;
+                }
                 Err((queued, Refusal::NotReady)) => {
                     store.open_ahead(self);
                     self.queue.push_front(queued);
@@ -296,13 +303,14 @@ impl<M: Machine> State<M> {
         }
         match (batch.ops.is_empty(), self.queue.is_empty()) {
             (true, true) => Step::Idle,
-            (true, false) if self.inflight.is_empty() => Step::Delay(Duration::ZERO),
+            // What stays queued waits for a batch in flight.
             (true, false) => Step::Wait,
             (false, _) => self.seal(store, batch, data),
         }
     }
 
-    /// Orders one operation into `batch`; on a refusal nothing has changed.
+    /// Orders one operation into `batch`, and gives the bytes of the record that it needs; on a refusal
+    /// nothing has changed.
     #[allow(clippy::type_complexity)]
     fn order(
         &mut self,
@@ -310,7 +318,8 @@ impl<M: Machine> State<M> {
         mut queued: Queued<M>,
         batch: &mut Batch<M>,
         data: &mut Vec<(crate::alloc::Run, Vec<Bytes>)>,
-    ) -> Result<(), (Queued<M>, Refusal<M::Error>)> {
+    ) -> Result<usize, (Queued<M>, Refusal<M::Error>)> {
+        let mut bytes = 0;
         let reply = match &mut queued.work {
             Work::Op(op) => {
                 let mut tx = Tx {
@@ -326,8 +335,11 @@ impl<M: Machine> State<M> {
                 tx.mark();
                 match store.machine.order(op, &mut tx) {
                     Ok(reply) => {
-                        let len = tx.record_bytes();
-                        assert!(len <= LARGEST_OP_RECORD, "an operation that needs {len} bytes of a record");
+                        bytes = tx.record_bytes();
+                        assert!(
+                            bytes <= LARGEST_OP_RECORD,
+                            "an operation that needs {bytes} bytes of a record"
+                        );
                         Some(reply)
                     }
                     Err(refusal) => {
@@ -343,7 +355,7 @@ impl<M: Machine> State<M> {
             }
         };
         batch.ops.push((queued, reply));
-        Ok(())
+        Ok(bytes)
     }
 
     /// Gives the batch its record and its place in the ring, and enters it among those in flight.
@@ -373,7 +385,8 @@ impl<M: Machine> State<M> {
         kind: Kind,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> (Vec<u8>, Header) {
-        let mut record = vec![0; HEADER];
+        let mut record = Vec::with_capacity(RECORD_USUAL);
+        record.resize(HEADER, 0);
         encode(&mut record);
         let header = Header {
             crc: 0,

@@ -40,8 +40,8 @@ impl<M: Machine> Store<M> {
 
     /// Flushes unless everything up to `target` is durable; gives the sequence through which all is.
     ///
-    /// One flush at a time: were two under way, the second could succeed although the first had lost writes that
-    /// both should have covered.
+    /// One flush at a time: were two under way, the second could succeed although the first had lost
+    /// writes that both should have covered.
     pub(super) async fn flush_through(&self, target: Seq) -> Result<Seq, FailReason> {
         let _turn = self.flushing.lock().await;
         let upto = {

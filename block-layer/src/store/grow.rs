@@ -19,7 +19,8 @@ pub enum MemberError {
     /// The device or the pool does not allow it; nothing was changed.
     #[error(transparent)]
     Pool(#[from] PoolError),
-    /// The pool has failed; whether the change was made shows after the next open, which must be given the device.
+    /// The pool has failed; whether the change was made shows after the next open, which must be given
+    /// the device.
     #[error("the pool has stopped: {0}; reopen it")]
     Failed(#[from] FailReason),
     /// The pool is being closed; nothing was changed.
@@ -77,8 +78,8 @@ impl<M: Machine> Store<M> {
         }
     }
 
-    /// Closes the pool and wipes the superblocks of its devices. The data stays as it is, and so does the index,
-    /// whose directory is the caller's to remove.
+    /// Closes the pool and wipes the superblocks of its devices. The data stays as it is, and so does the
+    /// index, whose directory is the caller's to remove.
     ///
     /// # Errors
     /// [`MemberError::Failed`] when it does not close: nothing was wiped; [`MemberError::Pool`] when a device

@@ -48,8 +48,8 @@ pub trait Machine: Send + Sync + 'static {
     /// Bytes of data that `op` writes, for the bounds of a batch.
     fn data_bytes(&self, op: &Self::Op) -> usize;
     /// The operation's turn has come: decide, against everything *ordered* so far, and push the effects to
-    /// `tx`. On a refusal nothing may have changed in the machine; `tx` is rolled back by the caller. It may be
-    /// called again for the same operation when a batch had to be done over.
+    /// `tx`. On a refusal nothing may have changed in the machine; `tx` is rolled back by the caller. It
+    /// may be called again for the same operation when a batch had to be done over.
     fn order(&self, op: &mut Self::Op, tx: &mut Tx<'_>) -> Result<Self::Reply, Refusal<Self::Error>>;
     /// The effects are written and visible from now on. In sequence order, also at replay.
     ///
@@ -140,8 +140,8 @@ impl Tx<'_> {
     /// batch. Returns the runs, in the order of the blocks.
     ///
     /// # Errors
-    /// [`Refusal::NoSpace`] (the index's file system may be what is full) and [`Refusal::NotReady`]; nothing is
-    /// allocated then.
+    /// [`Refusal::NoSpace`] (the index's file system may be what is full) and [`Refusal::NotReady`];
+    /// nothing is allocated then.
     pub fn write<E>(&mut self, blocks: &[(Bytes, u32)], purpose: Purpose) -> Result<Vec<Run>, Refusal<E>> {
         debug_assert!(blocks.iter().all(|(b, _)| b.len() == BLOCK));
         if self.index_full && purpose == Purpose::Write {

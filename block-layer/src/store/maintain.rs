@@ -26,6 +26,7 @@ enum Chore {
 impl<M: Machine> Store<M> {
     /// Starts the store's own tasks. They end when the store is closed, failed or dropped.
     pub(super) fn start_maintenance(self: &Arc<Self>) {
+        self.open_ahead(&mut self.lock());
         let (spawn, me) = (|task| self.runtime.spawn(task), || Arc::downgrade(self));
         spawn(Box::pin(flushes(me())));
         spawn(Box::pin(checkpoints(me())));
@@ -36,7 +37,8 @@ impl<M: Machine> Store<M> {
     fn chore(&self) -> Chore {
         let state = self.lock();
         let now = self.runtime.now();
-        let old = state.unflushed_since.is_some_and(|since| now.saturating_sub(since) > self.config.flush_after);
+        let old =
+            state.unflushed_since.is_some_and(|since| now.saturating_sub(since) > self.config.flush_after);
         if old || state.unflushed_bytes > self.config.flush_bytes {
             return Chore::Flush;
         }
@@ -107,9 +109,11 @@ async fn rest<M: Machine>(store: Arc<Store<M>>, bell: fn(&Store<M>) -> Option<&N
         return runtime.sleep(time).await;
     };
     let (mut rung, mut sleep) = (pin!(bell.notified()), runtime.sleep(time));
-    std::future::poll_fn(|cx| match rung.as_mut().poll(cx).is_ready() || sleep.as_mut().poll(cx).is_ready() {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
+    std::future::poll_fn(|cx| {
+        match rung.as_mut().poll(cx).is_ready() || sleep.as_mut().poll(cx).is_ready() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
     })
     .await;
 }

@@ -22,7 +22,8 @@ pub(super) struct Members {
 impl Members {
     pub(super) fn of(membership: &Membership) -> Members {
         let ring = membership.state().journal.ring;
-        let disk = membership.disk(ring.device).expect("the state was checked: the ring's device is a member");
+        let disk =
+            membership.disk(ring.device).expect("the state was checked: the ring's device is a member");
         Members {
             sizes: Sizes::of(membership.state()),
             table: membership.segments(),
@@ -98,7 +99,10 @@ impl<M: Machine> Store<M> {
     /// Writes all superblocks with the journal's mark changed by `change`; they also state what is flushed.
     ///
     /// Takes turns with the flushes, and stops the pool when it fails: its own flush covers data too.
-    pub(super) async fn write_superblocks(&self, change: impl FnOnce(&mut JournalMark)) -> Result<(), FailReason> {
+    pub(super) async fn write_superblocks(
+        &self,
+        change: impl FnOnce(&mut JournalMark),
+    ) -> Result<(), FailReason> {
         let _turn = self.flushing.lock().await;
         let flushed = {
             let state = self.lock();
@@ -117,7 +121,11 @@ impl<M: Machine> Store<M> {
         Ok(())
     }
 
-    async fn run_superblocks(&self, flushed: Seq, change: impl FnOnce(&mut JournalMark)) -> Result<(), PoolError> {
+    async fn run_superblocks(
+        &self,
+        flushed: Seq,
+        change: impl FnOnce(&mut JournalMark),
+    ) -> Result<(), PoolError> {
         let write = {
             let mut membership = self.membership();
             let mut mark = membership.state().journal;

@@ -1,7 +1,7 @@
 //! The store: ordered, atomic, durable commits of immutable blocks and of a machine's mutations.
 //!
-//! One store is one open pool. It owns the devices, the journal, the allocator, the block cache and the index,
-//! and drives a [`Machine`], which gives commits their meaning.
+//! One store is one open pool. It owns the devices, the journal, the allocator, the block cache and the
+//! index, and drives a [`Machine`], which gives commits their meaning.
 //!
 //! Read next: `commit` (the life of a commit), `flush`, `checkpoint`, `failure`, `recovery`, `read`.
 
@@ -29,8 +29,8 @@ pub use read::{Pinned, ReadError, Wanted};
 use crate::alloc::{Pins, Space};
 use crate::cache::{BlockCache, CacheStats};
 use crate::error::{DiskError, IndexError};
-use crate::index::{Index, IndexStats};
 use crate::format::PoolId;
+use crate::index::{Index, IndexStats};
 use crate::pool::Membership;
 use crate::runtime::Runtime;
 use crate::units::{Seq, BLOCK};
@@ -246,8 +246,8 @@ impl<M: Machine> Store<M> {
         Seq(self.applied.load(std::sync::atomic::Ordering::Acquire))
     }
 
-    /// Waits until everything that is ordered now is visible: what was taken out of the queue before this call
-    /// has no later effect.
+    /// Waits until everything that is ordered now is visible: what was taken out of the queue before this
+    /// call has no later effect.
     pub async fn drain(&self) {
         let mut target = None;
         self.wait_until(|state| {

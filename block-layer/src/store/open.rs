@@ -46,7 +46,9 @@ pub enum OpenError {
     #[error(transparent)]
     Index(#[from] IndexError),
     /// The index is another pool's, or none at all.
-    #[error("the index does not belong to pool {pool}: it holds {found}; give the pool's own index directory")]
+    #[error(
+        "the index does not belong to pool {pool}: it holds {found}; give the pool's own index directory"
+    )]
     ForeignIndex {
         /// The pool.
         pool: PoolId,
@@ -54,8 +56,10 @@ pub enum OpenError {
         found: String,
     },
     /// The index is an old copy.
-    #[error("the index is older than the pool: it ends at record {found}, the journal begins at {tail}; \
-             restore the index directory that belongs to these devices")]
+    #[error(
+        "the index is older than the pool: it ends at record {found}, the journal begins at {tail}; \
+             restore the index directory that belongs to these devices"
+    )]
     StaleIndex {
         /// The index's last record.
         found: Seq,
@@ -63,8 +67,10 @@ pub enum OpenError {
         tail: Seq,
     },
     /// The devices are an old copy.
-    #[error("the devices are older than the index: they are at opening {devices}, the index at {index}; \
-             restore the devices that belong to this index")]
+    #[error(
+        "the devices are older than the index: they are at opening {devices}, the index at {index}; \
+             restore the devices that belong to this index"
+    )]
     StaleDevices {
         /// The opening that wrote the index.
         index: u64,
@@ -72,7 +78,9 @@ pub enum OpenError {
         devices: u64,
     },
     /// A record that was durable is gone.
-    #[error("the journal is damaged: record {at} is not readable, though everything up to {flushed} was durable")]
+    #[error(
+        "the journal is damaged: record {at} is not readable, though everything up to {flushed} was durable"
+    )]
     JournalDamaged {
         /// The first bad record.
         at: Seq,
@@ -107,7 +115,8 @@ pub async fn format_index(parts: &Parts, membership: &Membership) -> Result<(), 
     match result.await? {
         None => Ok(()),
         Some(found) => {
-            let found = Cut::decode(&found).map_or("something else".into(), |c| format!("pool {}", PoolId(c.pool)));
+            let found =
+                Cut::decode(&found).map_or("something else".into(), |c| format!("pool {}", PoolId(c.pool)));
             Err(OpenError::ForeignIndex { pool: state.id, found })
         }
     }
@@ -132,7 +141,8 @@ impl<M: Machine> Store<M> {
         let survey = journal.survey(&mut membership, cut.seq).await?;
         let mut alloc = load_allocator(&parts, &cut.segments).await?;
         grow(&mut alloc, &cut.segments, &Sizes::of(membership.state()))?;
-        let recovery = Recovery { machine: &*machine, membership: &mut membership, alloc: &mut alloc, cut: cut.seq };
+        let recovery =
+            Recovery { machine: &*machine, membership: &mut membership, alloc: &mut alloc, cut: cut.seq };
         let end = recovery.replay(&journal, survey).await?;
         ring.advance_to(end.at);
         let store = Store::assemble_from(parts, machine, membership, alloc, ring, from, end);
@@ -221,8 +231,8 @@ impl<M: Machine> Store<M> {
         Ok(())
     }
 
-    /// Closes the pool: everything queued is finished, flushed and checkpointed. Operations that come later are
-    /// refused.
+    /// Closes the pool: everything queued is finished, flushed and checkpointed. Operations that come
+    /// later are refused.
     ///
     /// # Errors
     /// The pool has failed, now or before; the next open recovers.
@@ -288,4 +298,3 @@ fn read_summaries(index: &dyn Index, sizes: &Sizes) -> Result<Vec<Summary>, Inde
     }
     Ok(summaries)
 }
-

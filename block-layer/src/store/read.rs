@@ -3,9 +3,9 @@
 
 use super::machine::Machine;
 use super::Store;
+use crate::alloc::{Pin, Run};
 use crate::device::Buf;
 use crate::error::DiskError;
-use crate::alloc::{Pin, Run};
 use crate::pool::Unmapped;
 use crate::units::{Pba, Seq, BLOCK};
 
@@ -46,7 +46,6 @@ pub struct Wanted {
 
 impl<M: Machine> Store<M> {
     /// Pins what is visible now.
-    #[must_use]
     pub fn pin(&self) -> Pinned<'_> {
         let seq = Seq(self.applied.load(std::sync::atomic::Ordering::Acquire));
         self.pins.pin(seq)
@@ -60,7 +59,8 @@ impl<M: Machine> Store<M> {
 
     /// Reads `wanted`, one block after the other into `buf`, from the device, and checks every block.
     ///
-    /// `keep`: whether they go to the cache (background readers would only push others out).
+    /// `buf` has one block for each. `keep`: whether they go to the cache (background readers would only
+    /// push others out).
     ///
     /// # Errors
     /// The first damage or device error; the rest is read all the same.
@@ -103,7 +103,8 @@ impl<M: Machine> Store<M> {
         }
         match failed {
             Some(e) => Err(e),
-            None => Ok(whole.expect("at least one block was wanted")),
+            // Nothing was wanted: what was given is empty.
+            None => Ok(whole.unwrap_or(buf)),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Recovery: what a crash leaves, and how the journal makes it whole again.
 //!
 //! Records are taken in sequence while each is whole and, above the highest sequence known flushed, its data
-//! matches its checksums; the first that is not ends the log. Below the mark a bad record is damage to report,
-//! and so is every device error, anywhere.
+//! matches its checksums; the first that is not ends the log. Below the mark a bad record is damage to
+//! report, and so is every device error, anywhere.
 //!
 //! Two passes: the first only follows the chain and learns the mark; the second verifies data and applies.
 
@@ -16,8 +16,8 @@ use crate::error::DiskError;
 use crate::format::cut::Sizes;
 use crate::format::membership::MembershipChange;
 use crate::format::record::{Effects, Kind, Written, HEADER};
-use crate::pool::Membership;
 use crate::journal::{Chain, Place, Reader, Ring};
+use crate::pool::Membership;
 use crate::units::{Seq, BLOCK};
 
 /// Where the journal is.
@@ -46,8 +46,8 @@ pub(super) struct Recovery<'a, M: Machine> {
 }
 
 impl Journal<'_> {
-    /// Follows the chain to its end. Members that joined or grew up to the index's `cut` are taken in at once: the
-    /// index may count their space before the superblocks know of it.
+    /// Follows the chain to its end. Members that joined or grew up to the index's `cut` are taken in at
+    /// once: the index may count their space before the superblocks know of it.
     pub(super) async fn survey(&self, membership: &mut Membership, cut: Seq) -> Result<Survey, OpenError> {
         let mut reader = self.reader(membership);
         while let Some((header, record)) = reader.next().await? {
@@ -84,7 +84,8 @@ impl<M: Machine> Recovery<'_, M> {
                 return Err(OpenError::JournalDamaged { at: before.seq, flushed: mark });
             };
             let unsure = header.seq > mark;
-            if header.seq > self.cut && !self.take(header.kind, header.seq, &record[HEADER..], unsure).await? {
+            if header.seq > self.cut && !self.take(header.kind, header.seq, &record[HEADER..], unsure).await?
+            {
                 return Ok(before);
             }
             if unsure {
@@ -131,7 +132,8 @@ impl<M: Machine> Recovery<'_, M> {
             for extent in extents {
                 let buf = Buf::zeroed(extent.blocks as usize * BLOCK);
                 let data = members.disk(&extent).read(extent.offset, buf).await?;
-                if !data.chunks_exact(BLOCK).zip(&mut crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc) {
+                if !data.chunks_exact(BLOCK).zip(&mut crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc)
+                {
                     return Ok(false);
                 }
                 whole.push((extent, data.freeze()));

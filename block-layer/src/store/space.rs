@@ -16,8 +16,8 @@ use std::ops::ControlFlow;
 const ZEROES: usize = 4 << 20;
 
 impl<M: Machine> Store<M> {
-    /// Notes the segments that the allocator wants, and wakes the task that opens them: ahead of need, so that
-    /// the leader rarely waits. The caller holds the commit lock.
+    /// Notes the segments that the allocator wants, and wakes the task that opens them: ahead of need, so
+    /// that the leader rarely waits. The caller holds the commit lock.
     pub(super) fn open_ahead(&self, state: &mut State<M>) {
         let wanted = state.alloc.wants();
         if !wanted.is_empty() {
@@ -66,8 +66,9 @@ impl<M: Machine> Store<M> {
         let key = space_key::encode(Record::Bitmap(segment));
         let (value, key) = unblock(&*self.runtime, move || (index.get(&key), key)).await;
         match value.map_err(FailReason::Index)? {
-            Some(value) => decode_bitmap(&value)
-                .map_err(|e| FailReason::Index(IndexError::Damaged { key, what: e.0 })),
+            Some(value) => {
+                decode_bitmap(&value).map_err(|e| FailReason::Index(IndexError::Damaged { key, what: e.0 }))
+            }
             None => {
                 let blocks = self.members().sizes().blocks_of(segment);
                 if self.lock().alloc.is_untouched(segment, blocks) {
@@ -146,16 +147,14 @@ impl<M: Machine> Store<M> {
 fn read_refs(index: &dyn crate::index::Index, segment: u32) -> Result<Vec<(u32, u32)>, IndexError> {
     let (from, to) = space_key::refs_of(segment);
     let (mut counts, mut damaged) = (Vec::new(), None);
-    index.scan(&from, &to, &mut |key, value| {
-        match (space_key::slot_of(key), decode_count(value)) {
-            (Some(slot), Ok(count)) => {
-                counts.push((slot, count));
-                ControlFlow::Continue(())
-            }
-            _ => {
-                damaged = Some(key.to_vec());
-                ControlFlow::Break(())
-            }
+    index.scan(&from, &to, &mut |key, value| match (space_key::slot_of(key), decode_count(value)) {
+        (Some(slot), Ok(count)) => {
+            counts.push((slot, count));
+            ControlFlow::Continue(())
+        }
+        _ => {
+            damaged = Some(key.to_vec());
+            ControlFlow::Break(())
         }
     })?;
     match damaged {

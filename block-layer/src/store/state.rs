@@ -255,16 +255,13 @@ impl<M: Machine> State<M> {
 }
 
 /// What a commit record does to the allocator and to the reference counts, live and at replay.
-pub(super) fn apply_effects(
-    alloc: &mut Allocator,
-    seq: Seq,
-    effects: &Effects,
-) -> Result<(), Contradiction> {
+pub(super) fn apply_effects(alloc: &mut Allocator, seq: Seq, effects: &Effects) -> Result<(), Contradiction> {
     let wrong = |e: &dyn std::fmt::Display| Contradiction(format!("record {seq}: {e}"));
     for written in &effects.written {
         alloc.commit_alloc(written.run).map_err(|e| wrong(&e))?;
     }
-    // A block may be shared, let go of and freed in one batch: it is free only when its last reference is gone.
+    // A block may be shared, let go of and freed in one batch: it is free only when its last reference is
+    // gone.
     for change in &effects.refs {
         alloc.ref_change(change.pba, change.before, change.after).map_err(|e| wrong(&e))?;
     }

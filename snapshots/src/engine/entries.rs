@@ -47,8 +47,8 @@ const NAME_MAX: usize = 1024;
 const VALUE_MAX: usize = 64 << 10;
 /// Most edits of one commit.
 const EDITS_MAX: usize = 64;
-/// Most bytes of names and values of one commit.
-const EDIT_BYTES_MAX: usize = 128 << 10;
+/// Most bytes of names, old values and new values of one commit: it has to fit a record.
+const EDIT_BYTES_MAX: usize = 192 << 10;
 /// Entries looked at in one go while scanning.
 const SCAN: usize = 256;
 
@@ -71,6 +71,7 @@ impl Engine {
             let as_of = self.store.visible();
             let branch = self.space.lock().live_branch(dataset)?.id;
             let mut parts = Vec::with_capacity(edits.len());
+            let mut bytes: usize = edits.iter().map(weight).sum();
             for edit in edits {
                 let old = self.live_entry(branch, &edit.name).await?;
                 let current = match &old {
@@ -78,6 +79,10 @@ impl Engine {
                     None => self.entry(&self.below(branch), &edit.name).await?,
                 };
                 hold(edit, current.as_deref())?;
+                bytes += old.iter().filter_map(|old| old.value.as_ref()).map(Vec::len).sum::<usize>();
+                if bytes > EDIT_BYTES_MAX {
+                    return Err(Error::Invalid(TOO_LARGE));
+                }
                 let (name, value) = (edit.name.clone(), edit.value.clone());
                 parts.push(Part::Entry(EntryChange { name, value, old, as_of }));
             }
@@ -377,10 +382,16 @@ fn after(key: &[u8]) -> Vec<u8> {
     [key, &[0]].concat()
 }
 
+const TOO_LARGE: &str = "an edit changes 1 to 64 entries, 192 KiB at most with their old values";
+
+/// Bytes of a record that an edit takes, its old value aside: the name stands in up to three keys.
+fn weight(edit: &EntryEdit) -> usize {
+    4 * edit.name.len() + edit.value.as_ref().map_or(0, Vec::len)
+}
+
 fn check(edits: &[EntryEdit]) -> Result<(), Error> {
-    let bytes: usize = edits.iter().map(|e| e.name.len() + e.value.as_ref().map_or(0, Vec::len)).sum();
-    if edits.is_empty() || edits.len() > EDITS_MAX || bytes > EDIT_BYTES_MAX {
-        return Err(Error::Invalid("an edit changes 1 to 64 entries, 128 KiB at most"));
+    if edits.is_empty() || edits.len() > EDITS_MAX {
+        return Err(Error::Invalid(TOO_LARGE));
     }
     for (at, edit) in edits.iter().enumerate() {
         if edit.name.is_empty() || edit.name.len() > NAME_MAX {

@@ -122,6 +122,10 @@ impl Engine {
             self.background.mark_complete(branch);
             return Ok(true);
         };
+        if self.resolve_behind(key, View::Live).await?.depth <= DEPTH_MAX {
+            self.background.move_on(branch, PageNo(key.page.0 + 1));
+            return Ok(true);
+        }
         self.load(key, View::Live).await?;
         match self.store.commit(Op::Admin(Admin::Materialize(key))).await.map_err(Retry::from) {
             Ok(_) => self.background.move_on(branch, PageNo(key.page.0 + 1)),

@@ -67,7 +67,7 @@ impl Engine {
         let resolved = self.resolve(levels).await?;
         let mut state = self.space.lock();
         let later = state.loading.get_mut(&(key, view)).map(|l| std::mem::take(&mut l.later));
-        let Resolved { mut page, versions, mut newest } = resolved;
+        let Resolved { mut page, versions, mut newest, .. } = resolved;
         for (epoch, partial) in later.unwrap_or_default() {
             page.apply(&partial);
             newest = newest.max(epoch);
@@ -87,11 +87,16 @@ impl Engine {
 
     /// A page as a view sees it, discards aside, without the cache.
     pub(crate) async fn page_behind(&self, key: PageKey, view: View) -> Result<Box<Page>, Error> {
+        self.resolve_behind(key, view).await.map(|resolved| resolved.page)
+    }
+
+    /// As [`Engine::page_behind`], and how it came about.
+    pub(super) async fn resolve_behind(&self, key: PageKey, view: View) -> Result<Resolved, Error> {
         let levels = {
             let state = self.space.lock();
             let generations = state.frozen.as_deref().into_iter().chain([&state.active]);
             levels(&state.catalogue, generations, key, view)
         };
-        self.resolve(levels).await.map(|resolved| resolved.page)
+        self.resolve(levels).await
     }
 }

@@ -24,6 +24,8 @@ use std::ops::ControlFlow;
 
 /// Small entries that one commit removes.
 const ENTRIES: usize = 64;
+/// Bytes of their keys and values after which it takes no more: a record has to hold them.
+const ENTRY_BYTES: usize = 64 << 10;
 
 impl Engine {
     /// Reclaims some of a view.
@@ -219,6 +221,9 @@ impl Engine {
             Dead::Live(branch) => {
                 let from = LiveKey::of_names(branch, b"");
                 for (key, value) in self.values(&from, ENTRIES).await? {
+                    if weight(&changes) > ENTRY_BYTES {
+                        break;
+                    }
                     let LiveKey { name, .. } = LiveKey::parse(&key)?;
                     let (birth, bare) = super::entries::split_live(&value)?;
                     changes.push((key, None));
@@ -230,6 +235,9 @@ impl Engine {
             Dead::Snapshot(id) => {
                 let from = DeathKey::of_epoch(id.branch, id.epoch);
                 for (key, _) in self.values(&from, ENTRIES).await? {
+                    if weight(&changes) > ENTRY_BYTES {
+                        break;
+                    }
                     let DeathKey { branch, to, name } = DeathKey::parse(&key)?;
                     changes.push((key, None));
                     let mut prefix = PastKey::of_entry(branch, &name);
@@ -246,6 +254,10 @@ impl Engine {
         }
         Ok(changes)
     }
+}
+
+fn weight(changes: &[(Vec<u8>, Option<Vec<u8>>)]) -> usize {
+    changes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
 }
 
 fn push_past(changes: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>, past: PastKey, value: &[u8]) {

@@ -29,6 +29,8 @@ pub(super) struct Resolved {
     pub(super) page: Box<Page>,
     /// Versions that were laid over one another.
     pub(super) versions: u8,
+    /// Branches that had to be looked at.
+    pub(super) depth: usize,
     /// The epoch of the newest.
     pub(super) newest: Epoch,
 }
@@ -62,8 +64,9 @@ pub(super) fn levels<'a>(
 /// Lays the versions of `levels` over one another.
 pub(super) fn resolve(index: &dyn Index, levels: Vec<Level>) -> Result<Resolved, Error> {
     let mut sum = Partial::default();
-    let (mut versions, mut newest) = (0_u8, Epoch::ZERO);
+    let (mut versions, mut newest, mut depth) = (0_u8, Epoch::ZERO, 0);
     for level in levels {
+        depth += 1;
         for (epoch, partial) in level.versions(index)? {
             if versions == 0 && newest == Epoch::ZERO {
                 newest = epoch;
@@ -78,7 +81,7 @@ pub(super) fn resolve(index: &dyn Index, levels: Vec<Level>) -> Result<Resolved,
             break;
         }
     }
-    Ok(Resolved { page: Page::resolve_from([&sum]), versions, newest })
+    Ok(Resolved { page: Page::resolve_from([&sum]), versions, newest, depth })
 }
 
 /// The versions of a page in its own branch, born after `before` and at or before the level's limit, oldest

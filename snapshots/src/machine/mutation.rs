@@ -12,6 +12,9 @@ use crate::map::{codec, Partial};
 use crate::touched::Touched;
 use bytes::BufMut as _;
 
+/// The interval that touched pages are moved to, and the pages.
+pub(crate) type MovedTo = (Epoch, Touched);
+
 /// One change of the key space.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Mutation {
@@ -30,13 +33,7 @@ pub(crate) enum Mutation {
     /// Everything that was alive in a branch died.
     SpaceDeath { branch: BranchId },
     /// Pages touched in one interval count as touched in another; `to` = `None`: in none.
-    MoveTouched {
-        branch: BranchId,
-        epoch: Epoch,
-        object: ObjectId,
-        group: u64,
-        to: Option<(Epoch, Touched)>,
-    },
+    MoveTouched { branch: BranchId, epoch: Epoch, object: ObjectId, group: u64, to: Option<MovedTo> },
     /// A dataset's record.
     PutDataset(Dataset),
     /// A dataset is gone.
@@ -110,7 +107,7 @@ impl Record for Partial {
     }
 }
 
-impl Record for (Epoch, Touched) {
+impl Record for MovedTo {
     fn encode(&self, out: &mut Vec<u8>) {
         self.0.encode(out);
         let mut bytes = Vec::new();

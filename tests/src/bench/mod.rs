@@ -38,6 +38,8 @@ pub struct Settings {
     pub snapshots: usize,
     /// Only stages whose name contains this.
     pub only: Option<String>,
+    /// Only rows of the steady state whose name contains this.
+    pub row: Option<String>,
 }
 
 impl Settings {
@@ -45,5 +47,11 @@ impl Settings {
     #[must_use]
     pub fn wants(&self, stage: &str) -> bool {
         self.only.as_ref().is_none_or(|only| stage.contains(only.as_str()))
+    }
+
+    /// Whether a row of the steady state is wanted.
+    #[must_use]
+    pub fn wants_row(&self, name: &str) -> bool {
+        self.row.as_ref().is_none_or(|row| name.contains(row.as_str()))
     }
 }

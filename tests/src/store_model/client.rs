@@ -22,6 +22,8 @@ pub(super) struct Load {
     pub(super) operations: u32,
     /// Of a hundred operations, how many delete.
     pub(super) deletes: u64,
+    /// Most bytes of ballast of one operation.
+    pub(super) ballast_max: u64,
     /// Longest rest between two operations, in microseconds.
     pub(super) rest_us: u64,
 }
@@ -81,8 +83,9 @@ impl Client {
                 Act::Write { key, blocks, purpose }
             }
         };
-        let guard = self.rng.chance(0.3).then(|| (key, None));
-        Op { id, barrier: self.rng.chance(0.03), guard, act }
+        let guard = self.rng.chance(0.3).then_some((key, None));
+        let ballast = self.rng.below(1 + self.load.ballast_max) as usize;
+        Op { id, barrier: self.rng.chance(0.03), guard, act, ballast }
     }
 
     async fn commit(&mut self) -> bool {
@@ -146,8 +149,8 @@ impl Client {
             match store.read_blocks(&[want], Buf::zeroed(BLOCK), true).await {
                 Ok(read) => block.copy_from_slice(&read),
                 Err(e) => {
-                    // A flush that fails loses data at once, and is answered a little later.
-                    store.runtime().sleep(Duration::from_millis(10)).await;
+                    // A flush that fails loses data at once; the pool stops when all devices have answered.
+                    store.runtime().sleep(Duration::from_millis(100)).await;
                     assert!(store.failure().is_some(), "key {key}: {e}");
                     return false;
                 }

@@ -73,8 +73,8 @@ impl Ledger {
         book.durable = book.durable.max(seq.0);
     }
 
-    /// An open begins, with an index that stands at `cut`: what an earlier one, that was interrupted, replayed
-    /// counts as far as it reached the index, and is replayed again beyond.
+    /// An open begins, with an index that stands at `cut`: what an earlier one, that was interrupted,
+    /// replayed counts as far as it reached the index, and is replayed again beyond.
     pub(super) fn opening(&self, cut: Seq) {
         self.lock().replayed.retain(|seq, _| *seq <= cut.0);
     }

@@ -151,7 +151,7 @@ impl Machine for Toy {
             return Ok(false);
         }
         let mut body = Vec::new();
-        encode(op.id, &changes, &mut body);
+        encode(op.id, &changes, op.ballast, &mut body);
         tx.mutate(|out| out.extend(&body));
         self.ledger.ordered(tx.seq, &body);
         inner.barrier = op.barrier.then_some(tx.seq);

@@ -13,8 +13,10 @@ mod growth;
 mod ledger;
 mod machine;
 mod op;
+mod pool;
 mod scenario;
 
 pub use machine::Toy;
 pub use op::{Act, Entry, Op};
+pub use pool::Pool;
 pub use scenario::run;

@@ -25,6 +25,8 @@ pub struct Op {
     pub guard: Option<(u32, Option<Pba>)>,
     /// What it does.
     pub act: Act,
+    /// Bytes that its mutation has beside: they fill the journal.
+    pub ballast: usize,
 }
 
 /// What an operation does.
@@ -79,11 +81,14 @@ pub(super) fn content(tag: u64) -> (Bytes, u32) {
     (block.into(), crc)
 }
 
-/// Appends the mutation of an operation: its number, the number of changes, the changes.
-pub(super) fn encode(id: u64, changes: &[Change], out: &mut Vec<u8>) {
+/// Appends the mutation of an operation: its number, the number of changes, bytes of ballast, the
+/// changes, the ballast.
+pub(super) fn encode(id: u64, changes: &[Change], ballast: usize, out: &mut Vec<u8>) {
     out.extend(id.to_le_bytes());
     out.extend((changes.len() as u32).to_le_bytes());
+    out.extend((ballast as u32).to_le_bytes());
     changes.iter().for_each(|change| encode_change(change, out));
+    out.resize(out.len() + ballast, 0);
 }
 
 pub(super) fn encode_change((key, entry): &Change, out: &mut Vec<u8>) {
@@ -115,10 +120,11 @@ pub(super) fn decode(mut body: &[u8]) -> Option<Vec<(u64, Vec<Change>)>> {
     while !body.is_empty() {
         let (id, rest) = body.split_first_chunk::<8>()?;
         let (count, rest) = rest.split_first_chunk::<4>()?;
+        let (ballast, rest) = rest.split_first_chunk::<4>()?;
         let len = (u32::from_le_bytes(*count) as usize).checked_mul(CHANGE)?;
         let changes = rest.get(..len)?.chunks_exact(CHANGE).map(decode_change).collect::<Option<_>>()?;
         ops.push((u64::from_le_bytes(*id), changes));
-        body = &rest[len..];
+        body = rest.get(len.checked_add(u32::from_le_bytes(*ballast) as usize)?..)?;
     }
     Some(ops)
 }

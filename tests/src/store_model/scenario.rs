@@ -6,11 +6,12 @@ use super::elastic::Elastic;
 use super::growth::{Change, Growth};
 use super::ledger::Ledger;
 use super::machine::Toy;
+use super::pool::RULES;
 use crate::sim::{FaultPlan, Faults, Machine, PowerLost, Rng};
-use block_layer::format::cut::{Cut, CUT_KEY};
-use block_layer::format::{space_key, PoolName};
 use block_layer::error::IndexError;
-use block_layer::index::{MergeRule, TwinIndex};
+use block_layer::format::cut::{Cut, CUT_KEY};
+use block_layer::format::PoolName;
+use block_layer::index::TwinIndex;
 use block_layer::pool::{CreateOptions, Layout, PoolError};
 use block_layer::store::{FailReason, OpenError, Parts};
 use block_layer::{Config, Disk, Geometry, Store};
@@ -19,7 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-const RULES: &[MergeRule] = &[space_key::MERGE];
 const MIB: u64 = 1 << 20;
 
 /// Runs one seed; gives the hash of its steps.
@@ -81,6 +81,7 @@ impl World {
             blocks_max: if large { 4096 } else { *rng.pick(&[1, 8, 64, 256]) },
             operations: if large { 15 } else { *rng.pick(&[10, 40, 120]) },
             deletes: *rng.pick(&[0, 5, 25]),
+            ballast_max: if large { 0 } else { *rng.pick(&[0, 0, 20 << 10, 60 << 10, 200 << 10]) },
             rest_us: *rng.pick(&[0, 0, 100, 20_000]),
         };
         let config = Config {
@@ -255,7 +256,9 @@ impl World {
         parts.disks.push(joins);
         match self.open_with(parts)? {
             // It was not prepared before the end came.
-            Err(OpenError::Pool(PoolError::NoSuperblock { .. } | PoolError::Damaged { .. })) if !is_member => {
+            Err(OpenError::Pool(PoolError::NoSuperblock { .. } | PoolError::Damaged { .. }))
+                if !is_member =>
+            {
                 self.open_with(self.parts())
             }
             opened => Ok(opened),
@@ -281,7 +284,11 @@ impl World {
         let wrong = expected.keys().chain(found.keys()).find(|key| expected.get(key) != found.get(key));
         let pair = wrong.map(|key| (key, expected.get(key), found.get(key)));
         assert_eq!(pair, None, "not a prefix of the commits (P3): key, expected, found");
-        assert_ne!(self.verifier.replace(store.verifier()), Some(store.verifier()), "the verifier is the same");
+        assert_ne!(
+            self.verifier.replace(store.verifier()),
+            Some(store.verifier()),
+            "the verifier is the same"
+        );
         self.growth.opened(store.stats().space.capacity > self.made_with);
         check_index(store);
         check_space(store);

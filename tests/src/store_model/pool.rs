@@ -1,0 +1,113 @@
+//! A simulated pool for tests that tell one story each.
+
+use super::ledger::Ledger;
+use super::machine::{tag, Toy};
+use super::op::{content, Act, Op};
+use crate::sim::{FaultPlan, Machine, SimDisk};
+use block_layer::alloc::Purpose;
+use block_layer::format::{space_key, PoolName};
+use block_layer::index::{MergeRule, TwinIndex};
+use block_layer::pool::{CreateOptions, Layout};
+use block_layer::store::{CommitError, OpenError, Parts};
+use block_layer::{Config, Disk, Geometry, Seq, Store};
+use std::sync::Arc;
+
+/// How the values of the index are merged.
+pub(super) const RULES: &[MergeRule] = &[space_key::MERGE];
+
+/// A pool of one disk.
+pub struct Pool {
+    /// The computer.
+    pub machine: Machine,
+    /// Its disk.
+    pub disk: Arc<SimDisk>,
+    /// Its index.
+    pub index: TwinIndex,
+    /// Its budgets.
+    pub config: Config,
+    next: u64,
+}
+
+impl Pool {
+    /// A new pool with `blocks` blocks of data and a ring of 1 MiB.
+    #[must_use]
+    pub fn new(seed: u64, blocks: u64, config: Config) -> Pool {
+        let mut machine = Machine::new(seed);
+        let geometry = Geometry { len: (2 << 20) + blocks * 4096, sector: 512, sparse: false };
+        let disk = machine.add_disk("sim0", geometry, FaultPlan::default());
+        let pool = Pool { machine, disk, index: TwinIndex::new(RULES), config, next: 1 };
+        let name = PoolName::new("sim").expect("a good name");
+        let options = CreateOptions { name, layout: Layout { ring_len: Some(1 << 20) }, force: false };
+        let parts = pool.parts();
+        let made = pool.machine.run(async { Store::<Toy>::create_pool(&parts, &options).await });
+        made.expect("no power cut is planned").expect("an empty disk");
+        pool
+    }
+
+    fn parts(&self) -> Parts {
+        Parts {
+            runtime: self.machine.runtime(),
+            disks: vec![self.disk.clone() as Arc<dyn Disk>],
+            index: Arc::new(self.index.clone()),
+            config: self.config,
+        }
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    ///
+    /// # Panics
+    /// When the power goes away.
+    pub fn open(&self) -> Result<Arc<Store<Toy>>, OpenError> {
+        let parts = self.parts();
+        let opened = self.machine.run(async move {
+            let toy = Arc::new(Toy::load(&*parts.index, Arc::new(Ledger::default()))?);
+            let (store, _warnings) = Store::open(parts, toy.clone()).await?;
+            toy.go_live();
+            Ok(store)
+        });
+        opened.expect("no power cut is planned")
+    }
+
+    /// Writes `count` blocks to the keys from `key` on.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    ///
+    /// # Panics
+    /// When the power goes away.
+    pub fn write(
+        &mut self,
+        store: &Arc<Store<Toy>>,
+        key: u32,
+        count: usize,
+    ) -> Result<Seq, CommitError<&'static str>> {
+        let blocks = (0..count).map(|nth| content(tag(self.next, nth))).collect();
+        self.commit(store, Act::Write { key, blocks, purpose: Purpose::Write })
+    }
+
+    /// Commits `act`.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    ///
+    /// # Panics
+    /// When the power goes away.
+    pub fn commit(&mut self, store: &Arc<Store<Toy>>, act: Act) -> Result<Seq, CommitError<&'static str>> {
+        self.next += 1;
+        let op = Op { id: self.next - 1, barrier: false, guard: None, act, ballast: 0 };
+        let done = self.machine.run(store.commit(op)).expect("no power cut is planned")?;
+        Ok(done.seq())
+    }
+
+    /// Whether everything visible is readable and what was written, and the figures are right.
+    ///
+    /// # Panics
+    /// When not.
+    pub fn check(&self, store: &Store<Toy>) {
+        super::audit::check_space(store);
+        self.machine.run(super::audit::check_data(store)).expect("no power cut is planned");
+    }
+}
