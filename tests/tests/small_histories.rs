@@ -1,8 +1,8 @@
 //! Every history of up to three commands, cut at every device write, by loss of power and by `kill -9`.
 //!
 //! `ASHLAR_HISTORY_LEN` makes them longer (a sample of [`SAMPLE`] histories when there are too many),
-//! `ASHLAR_HISTORY_SEED` changes everything that is left to chance, and `ASHLAR_HISTORY` = a case as a failure
-//! prints it runs that one alone.
+//! `ASHLAR_HISTORY_SEED` changes everything that is left to chance, and `ASHLAR_HISTORY` = a case as a
+//! failure prints it runs that one alone.
 
 use ashlar_tests::sim::Rng;
 use ashlar_tests::small::{judge, last_writes, Case, Cut, Op, Prologue};

@@ -26,6 +26,7 @@ pub use admin::{DatasetInfo, SnapshotInfo};
 pub use audit::AuditError;
 pub use background::Budget;
 pub use diff::ChangedRange;
+pub(crate) use entries::{decode_value, split_live};
 pub use entries::{EntryCondition, EntryEdit};
 pub use files::{FilesError, PoolFiles};
 pub use scrub::{DamagedRange, ScrubProgress};

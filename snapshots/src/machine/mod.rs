@@ -20,7 +20,7 @@ mod order_admin;
 mod order_io;
 mod order_reclaim;
 
-pub(crate) use order_io::pieces;
+pub(crate) use order_io::{encode_value, pieces};
 
 use crate::catalogue::{Branch, Catalogue, DatasetId, SnapshotId};
 use crate::error::Error;
