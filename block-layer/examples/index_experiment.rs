@@ -1,8 +1,9 @@
 //! Measures what the index costs a scattered 4 KiB overwrite: the figures of decision records 0002 and 0003.
 //!
 //! A volume's map pages (256 pointers each) lie in the bottom level; then come checkpoints of 65,536 random
-//! overwrites each. Run with `--release` and one of:
-//! `DIR overwrite (merge|versions|whole) (batch|sorted) (random|sequential) PAGES ROUNDS` or `DIR compression`.
+//! overwrites each: ROUNDS to warm up and ROUNDS measured. Run with `--release` and one of:
+//! `DIR overwrite (merge|versions|whole) (batch|sorted) (random|sequential) PAGES ROUNDS`, or
+//! `DIR compression`.
 
 use block_layer::index::{Batch, Index, IndexOptions, MergeRule, RocksIndex};
 use rocksdb::{DBCompressionType, Options, SstFileWriter};
@@ -140,6 +141,22 @@ fn cpu() -> Outcome<Duration> {
     Ok(Duration::from_millis(10 * ticks))
 }
 
+/// Bytes that this process has caused to be written to devices.
+fn device_bytes() -> Outcome<u64> {
+    let io = std::fs::read_to_string("/proc/self/io")?;
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    Ok(line.ok_or("no write_bytes")?.parse()?)
+}
+
+/// Waits until no compaction runs or waits.
+fn settle(index: &RocksIndex) {
+    let mut quiet = 0;
+    while quiet < 10 {
+        std::thread::sleep(Duration::from_millis(50));
+        quiet = if index.compacting() { 0 } else { quiet + 1 };
+    }
+}
+
 fn per(total: Duration, n: u64) -> f64 {
     total.as_secs_f64() * 1e6 / n as f64
 }
@@ -158,6 +175,11 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
+    fn options(&self) -> IndexOptions {
+        let sorted_from = if self.sorted { 1 } else { usize::MAX };
+        IndexOptions { sorted_from, ..options() }
+    }
+
     fn load(&self, index: &RocksIndex) -> Outcome<()> {
         let mut chance = Chance(1);
         for from in (0..self.pages as u32).step_by(16_384) {
@@ -165,7 +187,7 @@ impl Way<'_> {
             for page in from..(from + 16_384).min(self.pages as u32) {
                 batch.put(key(page, 1), chance.page(self.kind));
             }
-            index.write_sorted(batch)?;
+            index.write(batch)?;
         }
         index.compact();
         Ok(())
@@ -196,16 +218,13 @@ impl Way<'_> {
                 }
             }
         }
-        if self.sorted {
-            return Ok(index.write_sorted(batch)?);
-        }
         index.write(batch)?;
         Ok(index.flush()?)
     }
 
     fn run(&self, dir: &Path, out: &mut impl Write) -> Outcome<()> {
-        let index = RocksIndex::create(dir, options())?;
-        self.load(&index)?;
+        self.load(&RocksIndex::create(dir, options())?)?;
+        let index = RocksIndex::open(dir, self.options())?;
         let disk =
             index.stats().disk_bytes as f64 / (1 << 30) as f64 * (1u64 << 20) as f64 / self.pages as f64;
         writeln!(out, "loaded: {disk:.2} GiB of index for 1 TiB mapped")?;
@@ -216,25 +235,29 @@ impl Way<'_> {
         (0..self.rounds).for_each(|_| drop(std::hint::black_box(chance.touched(self.pages))));
         let making = cpu()? - before;
 
+        // The first half only brings the levels to the shape that they keep.
         let (mut chance, mut piles) = (Chance(2), vec![0; self.pages as usize]);
-        let (before, written) = (cpu()?, index.stats().written_bytes);
+        let (mut before, mut written, mut device) = (cpu()?, 0, 0);
         let mut times = Vec::new();
-        for round in 0..self.rounds {
+        for round in 0..2 * self.rounds {
+            if round == self.rounds {
+                settle(&index);
+                (before, written, device) = (cpu()?, index.stats().written_bytes, device_bytes()?);
+                times.clear();
+            }
             let begun = Instant::now();
             self.checkpoint(&index, 2 + round, &mut chance, &mut piles)?;
             times.push(begun.elapsed());
         }
-        let mut last = 0;
-        while last != index.stats().written_bytes {
-            last = index.stats().written_bytes;
-            std::thread::sleep(Duration::from_secs(1));
-        }
+        settle(&index);
         let n = OVERWRITES * self.rounds;
         times.sort();
         writeln!(
             out,
-            "each 4 KiB overwrite: {:.0} B written, {:.2} us CPU; checkpoint median {:?} worst {:?}; memory {} MiB",
-            (last - written) as f64 / n as f64,
+            "each 4 KiB overwrite: {:.0} B written ({:.0} B to the device), {:.2} us CPU; \
+             checkpoint median {:?} worst {:?}; memory {} MiB",
+            (index.stats().written_bytes - written) as f64 / n as f64,
+            (device_bytes()? - device) as f64 / n as f64,
             per((cpu()? - before).saturating_sub(making), n),
             times[times.len() / 2],
             times[times.len() - 1],

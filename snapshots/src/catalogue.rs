@@ -4,8 +4,8 @@
 //! the dataset's history was cut. A branch starts empty, or at a snapshot (its origin).
 //!
 //! Invariants: the catalogue changes only in [`crate::machine`], by mutations in commit order, each the image
-//! of a whole record; the snapshots of a branch are named by rising epochs; a branch's open epoch is above all
-//! of them; a snapshot with `children` or a branch with snapshots is never removed.
+//! of a whole record; the snapshots of a branch are named by rising epochs; a branch's open epoch is above
+//! all of them; a snapshot with `children` or a branch with snapshots is never removed.
 
 use crate::decode::{check, Damaged, Reader};
 use crate::ids::{BranchId, Epoch, ObjectId, PageNo};
@@ -247,8 +247,9 @@ impl Catalogue {
     }
 }
 
-/// A record of the catalogue: appended by `encode`, read by `decode`, exact inverses. Version 1: little-endian
-/// numbers in the order of the fields, strings and lists behind a u32 count, options behind one byte.
+/// A record of the catalogue: appended by `encode`, read by `decode`, exact inverses. Version 1:
+/// little-endian numbers in the order of the fields, strings and lists behind a u32 count, options behind one
+/// byte.
 pub(crate) trait Record: Sized {
     fn encode(&self, out: &mut Vec<u8>);
     fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged>;

@@ -1,7 +1,7 @@
 //! A generation: changes that only the journal holds, until a checkpoint writes them to the index.
 //!
-//! There are two: the active one takes what is applied now; the frozen one is being written. What a reader sees
-//! is the index, overlaid by the frozen, overlaid by the active generation.
+//! There are two: the active one takes what is applied now; the frozen one is being written. What a reader
+//! sees is the index, overlaid by the frozen, overlaid by the active generation.
 
 use crate::ids::{BranchId, Epoch, ObjectId, PageNo};
 use crate::key::{MapKey, TouchedKey};
@@ -61,6 +61,23 @@ impl Generation {
     /// The versions of a page in it, oldest first.
     pub(crate) fn versions(&self, key: PageKey) -> &[(Epoch, Version)] {
         self.pages.get(&key).map_or(&[], |versions| versions)
+    }
+
+    /// The pages of an object in `from..to` that it has versions of, in no order.
+    pub(crate) fn pages_in(
+        &self,
+        branch: BranchId,
+        object: ObjectId,
+        from: PageNo,
+        to: PageNo,
+    ) -> impl Iterator<Item = PageNo> + '_ {
+        let own = move |key: &&PageKey| key.branch == branch && key.object == object;
+        self.pages.keys().filter(own).map(|key| key.page).filter(move |page| (from..to).contains(page))
+    }
+
+    /// Every page of a branch that it has versions of, in no order.
+    pub(crate) fn all_pages(&self, branch: BranchId) -> impl Iterator<Item = (ObjectId, PageNo)> + '_ {
+        self.pages.keys().filter(move |key| key.branch == branch).map(|key| (key.object, key.page))
     }
 
     /// The version of a page at `epoch`, to be changed; made when it is not there. The flag says that it was.
@@ -132,6 +149,16 @@ impl Generation {
                 known.entry((*object, *group)).or_default().union(&change.added);
             }
         }
+    }
+
+    /// The epochs in `from..=to` of a branch for which it has touched pages.
+    pub(crate) fn touched_epochs(&self, branch: BranchId, from: Epoch, to: Epoch) -> Vec<Epoch> {
+        let start = (branch, from, ObjectId(0), 0);
+        let end = (branch, to, ObjectId(u64::MAX), u64::MAX);
+        let mut epochs: Vec<Epoch> =
+            self.touched.range(start..=end).map(|((_, epoch, _, _), _)| *epoch).collect();
+        epochs.dedup();
+        epochs
     }
 
     /// Sets or deletes a value.

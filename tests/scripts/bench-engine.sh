@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # make bench-engine: the engine's benchmark, optimized: prints a table, writes bench-results/engine.json.
+# Settings come from the environment: QUICK=1, DIR, ROUNDS, SECS, SIZE (MiB), SNAPSHOTS, ONLY (docs/performance.md).
 . "$(dirname "$0")/common.sh"
 find_rust
 need_everything
-[ -e tests/examples/bench_engine.rs ] || die "tests/examples/bench_engine.rs does not exist yet"
 mkdir -p bench-results
+export DIR="${DIR:-${CARGO_TARGET_DIR:-target}/bench-data}"
 exec cargo run --release --package ashlar-tests --example bench_engine -- bench-results/engine.json

@@ -1,7 +1,9 @@
 //! Whole-system tests: the crash simulation, real processes under `kill -9`, benchmarks.
 
+pub mod bench;
 pub mod decoders;
 pub mod sim;
 pub mod skip;
+pub mod small;
 pub mod source;
 pub mod store_model;

@@ -126,8 +126,8 @@ impl Allocator {
         self.count_of(segment, pba.slot())
     }
 
-    /// A commit changed the extra references of a block from `before` to `after`. Needs no table: the record says
-    /// both.
+    /// A commit changed the extra references of a block from `before` to `after`. Needs no table: the record
+    /// says both.
     ///
     /// # Errors
     /// [`Damaged`] when it contradicts what is known of the block; nothing has changed.

@@ -219,10 +219,17 @@ impl Iovecs {
             if rest.is_empty() {
                 continue;
             }
+            let len = rest.len().min(room);
+            // Blocks of one large write are neighbours in memory: one piece spares the kernel many.
+            let follows = |last: &libc::iovec| last.iov_base as usize + last.iov_len == rest.as_ptr() as usize;
+            if let Some(last) = self.0.last_mut().filter(|last| follows(last)) {
+                last.iov_len += len;
+                room -= len;
+                continue;
+            }
             if room == 0 || self.0.len() == IOVECS_MAX {
                 break;
             }
-            let len = rest.len().min(room);
             room -= len;
             self.0.push(libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: len });
         }

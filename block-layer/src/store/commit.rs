@@ -25,8 +25,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Data bytes after which a batch takes no further operation.
-pub(super) const BATCH_BYTES: usize = 4 << 20;
+/// Data bytes after which a batch takes no further operation: more would only wait for one another, where the
+/// device could take them side by side.
+pub(super) const BATCH_BYTES: usize = 1 << 20;
 /// Record bytes after which a batch takes no further operation.
 pub(super) const BATCH_RECORD: usize = 64 << 10;
 /// Batches in flight.
@@ -136,6 +137,10 @@ impl<M: Machine> Store<M> {
             state.leading = false;
         }
         drop(state);
+        if !refused.is_empty() {
+            // Refusals may have emptied the queue, which a close waits for.
+            self.progress.notify_waiters();
+        }
         for (queued, error) in refused {
             // The caller may have gone away; its answer is then of no use.
             let _ = queued.answer.send(Err(error));

@@ -106,6 +106,15 @@ impl<M: Machine> Store<M> {
         self.lock().alloc.ref_needs(pba)
     }
 
+    /// The extra references of a block.
+    ///
+    /// # Panics
+    /// When [`Store::needs_refs`] says that they must be loaded first.
+    #[must_use]
+    pub fn extra_refs(&self, pba: Pba) -> u64 {
+        u64::from(self.lock().alloc.ref_count(pba).expect("the caller has loaded them"))
+    }
+
     /// Loads the reference counts of a block's segment.
     ///
     /// # Errors

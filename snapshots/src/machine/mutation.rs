@@ -1,7 +1,7 @@
 //! Mutations: what a commit does to the key space, as a record's body carries it.
 //!
-//! A body is a list of them. Version 1: one byte says which, then its fields as [`crate::catalogue`]'s records
-//! are written. Each is an outcome, not a wish: applying it needs no lookup and decides nothing.
+//! A body is a list of them. Version 1: one byte says which, then its fields as [`crate::catalogue`]'s
+//! records are written. Each is an outcome, not a wish: applying it needs no lookup and decides nothing.
 
 use crate::catalogue::{Branch, Counters, Dataset, DatasetId, Record, Snapshot, SnapshotId};
 use crate::decode::{Damaged, Reader};
@@ -11,6 +11,9 @@ use crate::ids::{BranchId, Epoch, ObjectId};
 use crate::map::{codec, Partial};
 use crate::touched::Touched;
 use bytes::BufMut as _;
+
+/// The interval that touched pages are moved to, and the pages.
+pub(crate) type MovedTo = (Epoch, Touched);
 
 /// One change of the key space.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +33,7 @@ pub(crate) enum Mutation {
     /// Everything that was alive in a branch died.
     SpaceDeath { branch: BranchId },
     /// Pages touched in one interval count as touched in another; `to` = `None`: in none.
-    MoveTouched { branch: BranchId, epoch: Epoch, object: ObjectId, group: u64, to: Option<(Epoch, Touched)> },
+    MoveTouched { branch: BranchId, epoch: Epoch, object: ObjectId, group: u64, to: Option<MovedTo> },
     /// A dataset's record.
     PutDataset(Dataset),
     /// A dataset is gone.
@@ -104,7 +107,7 @@ impl Record for Partial {
     }
 }
 
-impl Record for (Epoch, Touched) {
+impl Record for MovedTo {
     fn encode(&self, out: &mut Vec<u8>) {
         self.0.encode(out);
         let mut bytes = Vec::new();
@@ -117,7 +120,10 @@ impl Record for (Epoch, Touched) {
 }
 
 macro_rules! mutation_codec {
-    ($($tag:literal => $variant:ident { $($field:ident),* })* ; $($wrapped_tag:literal => $wrapped:ident)*) => {
+    (
+        $($tag:literal => $variant:ident { $($field:ident),* })* ;
+        $($wrapped_tag:literal => $wrapped:ident)*
+    ) => {
         impl Mutation {
             /// Appends its bytes.
             pub(crate) fn encode(&self, out: &mut Vec<u8>) {

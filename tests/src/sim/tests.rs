@@ -1,3 +1,5 @@
+//! The promises of the simulated machine as a whole.
+
 use super::*;
 use block_layer::{Buf, Bytes, Disk, DiskError, BLOCK};
 use std::collections::BTreeSet;

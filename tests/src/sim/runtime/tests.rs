@@ -1,3 +1,5 @@
+//! The promises of the simulated runtime.
+
 use super::*;
 use crate::sim::lock;
 use block_layer::runtime::unblock;

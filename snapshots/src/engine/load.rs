@@ -1,0 +1,102 @@
+//! Loading pages: single-flight, off the connection's thread (design rule 10).
+//!
+//! A load notes itself before it reads the index, so that what is applied meanwhile is laid over the page
+//! before anyone uses it.
+
+use super::versions::{levels, resolve, Level, Resolved};
+use super::Engine;
+use crate::error::Error;
+use crate::generation::PageKey;
+use crate::machine::{Keyspace, Loading};
+use crate::map::Page;
+use crate::pages::{Cached, View};
+use block_layer::runtime::unblock;
+use tokio::sync::oneshot;
+
+enum Plan {
+    There,
+    Wait(oneshot::Receiver<()>),
+    Load(Vec<Level>),
+}
+
+/// Takes the note of a load back when the load ends in any way.
+struct Note<'a> {
+    space: &'a Keyspace,
+    key: PageKey,
+    view: View,
+}
+
+impl Drop for Note<'_> {
+    fn drop(&mut self) {
+        // The waiters' channels close with it: they look again.
+        self.space.lock().loading.remove(&(self.key, self.view));
+    }
+}
+
+impl Engine {
+    /// Sees to it that a page is in the cache (it may leave it again at any time).
+    pub(crate) async fn load(&self, key: PageKey, view: View) -> Result<(), Error> {
+        loop {
+            match self.plan(key, view) {
+                Plan::There => return Ok(()),
+                // Whether it was loaded or failed, the next look tells.
+                Plan::Wait(loaded) => drop(loaded.await),
+                Plan::Load(levels) => return self.run_load(key, view, levels).await,
+            }
+        }
+    }
+
+    fn plan(&self, key: PageKey, view: View) -> Plan {
+        let mut state = self.space.lock();
+        if state.pages.get(key, view).is_some() {
+            return Plan::There;
+        }
+        state.pages.misses += 1;
+        if let Some(loading) = state.loading.get_mut(&(key, view)) {
+            let (loaded, wait) = oneshot::channel();
+            loading.waiting.push(loaded);
+            return Plan::Wait(wait);
+        }
+        state.loading.insert((key, view), Loading::default());
+        let generations = state.frozen.as_deref().into_iter().chain([&state.active]);
+        Plan::Load(levels(&state.catalogue, generations, key, view))
+    }
+
+    async fn run_load(&self, key: PageKey, view: View, levels: Vec<Level>) -> Result<(), Error> {
+        let _note = Note { space: &self.space, key, view };
+        let resolved = self.resolve(levels).await?;
+        let mut state = self.space.lock();
+        let later = state.loading.get_mut(&(key, view)).map(|l| std::mem::take(&mut l.later));
+        let Resolved { mut page, versions, mut newest, .. } = resolved;
+        for (epoch, partial) in later.unwrap_or_default() {
+            page.apply(&partial);
+            newest = newest.max(epoch);
+        }
+        if view == View::Live && state.is_discarded(key) {
+            // Nothing was written since the discard: whatever is written to it is worked off first.
+            *page = Page::EMPTY;
+        }
+        state.pages.insert(key, view, Cached { page, versions, newest });
+        Ok(())
+    }
+
+    async fn resolve(&self, levels: Vec<Level>) -> Result<Resolved, Error> {
+        let index = self.store.index().clone();
+        unblock(&**self.store.runtime(), move || resolve(&*index, levels)).await
+    }
+
+    /// A page as a view sees it, discards aside, without the cache.
+    pub(crate) async fn page_behind(&self, key: PageKey, view: View) -> Result<Box<Page>, Error> {
+        self.resolve_behind(key, view).await.map(|resolved| resolved.page)
+    }
+
+    /// As [`Engine::page_behind`], and how it came about.
+    pub(super) async fn resolve_behind(&self, key: PageKey, view: View) -> Result<Resolved, Error> {
+        let levels = {
+            let state = self.space.lock();
+            let generations = state.frozen.as_deref().into_iter().chain([&state.active]);
+            levels(&state.catalogue, generations, key, view)
+        };
+        self.resolve(levels).await
+    }
+}

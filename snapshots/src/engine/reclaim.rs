@@ -1,0 +1,267 @@
+//! Reclaim: giving back what only a deleted view saw, page by page, in bounded commits.
+//!
+//! The pages to look at are those touched both in the view's own interval and in the next one: only there can
+//! a block have been born in the first and replaced in the second (design rule 6). When a group of pages is
+//! done, its touched set moves to the next interval, which the dead one becomes part of.
+//!
+//! The step is prepared here and decided in [`crate::machine`], in commit order.
+
+use super::versions::{levels, since};
+use super::Engine;
+use crate::catalogue::Cursor;
+use crate::error::{Error, Retry};
+use crate::generation::PageKey;
+use crate::ids::{BranchId, Epoch, ObjectId, PageNo};
+use crate::key::{prefix_end, DeathKey, LiveKey, PastKey, TouchedKey};
+use crate::machine::op::{Admin, Between, Dead, DyingPage, Next, Op, ReclaimStep};
+use crate::map::{Partial, Slot};
+use crate::pages::View;
+use crate::touched::Touched;
+use block_layer::runtime::unblock;
+use block_layer::IndexError;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// Small entries that one commit removes.
+const ENTRIES: usize = 64;
+/// Bytes of their keys and values after which it takes no more: a record has to hold them.
+const ENTRY_BYTES: usize = 64 << 10;
+
+impl Engine {
+    /// Reclaims some of a view.
+    pub(super) async fn reclaim_step(&self, dead: Dead) -> Result<(), Error> {
+        let looked = {
+            let state = self.space.lock();
+            state.between(dead).zip(state.cursor(dead)).map(|(between, from)| (between, from, state.applied))
+        };
+        let Some((between, from, as_of)) = looked else { return Ok(()) };
+        let admin = if from == Cursor::END {
+            match self.dead_entries(dead, between).await? {
+                changes if changes.is_empty() => Admin::ReclaimDone(dead),
+                changes => Admin::ReclaimEntries { dead, changes },
+            }
+        } else {
+            let step = ReclaimStep {
+                dead,
+                between,
+                from,
+                as_of,
+                to: Cursor::END,
+                pages: Vec::new(),
+                untouched: Vec::new(),
+                group: None,
+            };
+            Admin::Reclaim(self.prepare_step(step).await?)
+        };
+        match self.store.commit(Op::Admin(admin)).await.map_err(Retry::from) {
+            Ok(_) => Ok(()),
+            // The view's neighbours changed, or a page left memory: the next step looks anew.
+            Err(Retry::After(seq)) => {
+                self.store.wait_visible(seq).await;
+                Ok(())
+            }
+            Err(Retry::Failed(e)) => Err(e),
+        }
+    }
+
+    async fn prepare_step(&self, mut step: ReclaimStep) -> Result<ReclaimStep, Error> {
+        let (branch, between, from) = (step.dead.branch(), step.between, step.from);
+        let (group_no, _) = from.page.group();
+        let found = self.touched_group(branch, between.epoch, (from.object, group_no), None).await?;
+        let Some(((object, group), touched)) = found else { return Ok(step) };
+        let start = if (object, group) == (from.object, group_no) { from.page.group().1 } else { 0 };
+        let places: Vec<u16> = touched.iter().filter(|place| *place >= start).collect();
+        let most = self.config.background.step_pages.max(1);
+        let next_touched = match between.next {
+            Next::Nothing => None,
+            Next::Snapshot(epoch) | Next::Live(epoch) => {
+                let own = (object, group);
+                let next = self.touched_group(branch, epoch, own, Some(own)).await?;
+                Some(next.map_or_else(Touched::default, |(_, touched)| touched))
+            }
+        };
+        for place in places.iter().take(most) {
+            let page = PageNo::in_group(group, *place).expect("it was made from a page");
+            let key = PageKey { branch, object, page };
+            let seen_next = next_touched.as_ref().map(|touched| touched.contains(*place));
+            if seen_next == Some(false) && matches!(between.next, Next::Live(_)) {
+                step.untouched.push(key);
+            }
+            if let Some(dying) = self.dying_page(key, between, seen_next).await? {
+                step.pages.push(dying);
+            }
+        }
+        step.to = match places.get(most) {
+            Some(place) => Cursor { object, page: PageNo::in_group(group, *place).expect("as above") },
+            None => {
+                step.group = Some((object, group, touched));
+                match PageNo::in_group(group + 1, 0) {
+                    Some(page) => Cursor { object, page },
+                    None => Cursor { object: ObjectId(object.0 + 1), page: PageNo(0) },
+                }
+            }
+        };
+        let blocks = step.pages.iter().flat_map(|page| page.page.iter().map(|(_, p)| p));
+        let born: Vec<_> = blocks.filter(|p| p.birth() > between.before).collect();
+        self.load_refs(born.into_iter()).await?;
+        Ok(step)
+    }
+
+    /// What is to be done with one page; `None` when nothing is.
+    ///
+    /// `seen_next`: whether the next interval touched it; `None` when there is no next one.
+    async fn dying_page(
+        &self,
+        key: PageKey,
+        between: Between,
+        seen_next: Option<bool>,
+    ) -> Result<Option<DyingPage>, Error> {
+        let (drop, fold) = self.fold(key, between, seen_next).await?;
+        if seen_next == Some(false) {
+            // Nothing of it was replaced: everything is still seen. Only its versions may be folded.
+            let page = Box::new(crate::map::Page::EMPTY);
+            let next = Some(page.clone());
+            return Ok((!drop.is_empty()).then_some(DyingPage { key, page, next, drop, fold }));
+        }
+        let page = self.page_behind(key, View::At(between.epoch)).await?;
+        let next = match between.next {
+            Next::Nothing => None,
+            Next::Snapshot(epoch) => Some(self.page_behind(key, View::At(epoch)).await?),
+            Next::Live(_) => {
+                self.load(key, View::Live).await?;
+                None
+            }
+        };
+        Ok(Some(DyingPage { key, page, next, drop, fold }))
+    }
+
+    /// Which versions go, and what a later one takes over from them: afterwards the joined interval has one
+    /// version of the page, and one that is still open.
+    async fn fold(
+        &self,
+        key: PageKey,
+        between: Between,
+        seen_next: Option<bool>,
+    ) -> Result<(Vec<Epoch>, Option<(Epoch, Partial)>), Error> {
+        let into = match (between.next, seen_next) {
+            (Next::Snapshot(epoch), Some(true)) => epoch,
+            _ => between.epoch,
+        };
+        let level = {
+            let state = self.space.lock();
+            let generations = state.frozen.as_deref().into_iter().chain([&state.active]);
+            levels(&state.catalogue, generations, key, View::At(into)).swap_remove(0)
+        };
+        let index = self.store.index().clone();
+        let versions =
+            unblock(&**self.store.runtime(), move || since(&*index, level, between.before)).await?;
+        if between.next == Next::Nothing {
+            return Ok((versions.into_keys().collect(), None));
+        }
+        if versions.len() < 2 {
+            return Ok((Vec::new(), None));
+        }
+        let mut sum = Partial::default();
+        versions.values().for_each(|version| sum.lay_over(version));
+        let drop: Vec<Epoch> = versions.keys().copied().filter(|epoch| *epoch != into).collect();
+        let known = versions.get(&into).cloned().unwrap_or_default();
+        let mut taken = Partial::default();
+        if sum.is_sealed() && !known.is_sealed() {
+            // What is not named is a hole: say so, and name everything that the target does not.
+            sum.lay_over(&known);
+            return Ok((drop, Some((into, sum))));
+        }
+        for (slot, to) in sum.iter().filter(|(slot, _)| known.get(*slot) == Slot::Unset) {
+            taken.set(slot, to);
+        }
+        Ok((drop, (!taken.is_empty()).then_some((into, taken))))
+    }
+
+    /// The first group of pages, at or behind `from`, that an interval touched (`only`: no other than this).
+    pub(super) async fn touched_group(
+        &self,
+        branch: BranchId,
+        epoch: Epoch,
+        from: (ObjectId, u64),
+        only: Option<(ObjectId, u64)>,
+    ) -> Result<Option<((ObjectId, u64), Touched)>, Error> {
+        let index = self.store.index().clone();
+        let mut known = unblock(&**self.store.runtime(), move || -> Result<_, Error> {
+            let start = TouchedKey { branch, epoch, object: from.0, group: from.1 }.encode();
+            let end = prefix_end(&TouchedKey::of_epoch(branch, epoch)).expect("it begins with its kind");
+            let (mut known, mut damaged) = (BTreeMap::new(), None);
+            index.scan(&start, &end, &mut |key, value| {
+                match TouchedKey::parse(key).and_then(|k| Ok((k, Touched::decode(value)?))) {
+                    Ok((key, touched)) => {
+                        known.insert((key.object, key.group), touched);
+                    }
+                    Err(e) => damaged = Some(IndexError::Damaged { key: key.to_vec(), what: e.what }),
+                }
+                ControlFlow::Break(())
+            })?;
+            damaged.map_or(Ok(known), |e| Err(e.into()))
+        })
+        .await?;
+        let state = self.space.lock();
+        for generation in state.frozen.as_deref().into_iter().chain([&state.active]) {
+            generation.overlay_touched(branch, epoch, from, &mut known);
+        }
+        Ok(known.into_iter().find(|(at, touched)| !touched.is_empty() && only.is_none_or(|o| o == *at)))
+    }
+
+    /// Changes that remove small entries which only the dead view saw, and hand others to the view before.
+    async fn dead_entries(
+        &self,
+        dead: Dead,
+        between: Between,
+    ) -> Result<Vec<(Vec<u8>, Option<Vec<u8>>)>, Error> {
+        let mut changes = Vec::new();
+        let before = between.before;
+        match dead {
+            Dead::Live(branch) => {
+                let from = LiveKey::of_names(branch, b"");
+                for (key, value) in self.values(&from, ENTRIES).await? {
+                    if weight(&changes) > ENTRY_BYTES {
+                        break;
+                    }
+                    let LiveKey { name, .. } = LiveKey::parse(&key)?;
+                    let (birth, bare) = super::entries::split_live(&value)?;
+                    changes.push((key, None));
+                    if birth <= before {
+                        push_past(&mut changes, PastKey { branch, name, to: before, from: birth }, bare);
+                    }
+                }
+            }
+            Dead::Snapshot(id) => {
+                let from = DeathKey::of_epoch(id.branch, id.epoch);
+                for (key, _) in self.values(&from, ENTRIES).await? {
+                    if weight(&changes) > ENTRY_BYTES {
+                        break;
+                    }
+                    let DeathKey { branch, to, name } = DeathKey::parse(&key)?;
+                    changes.push((key, None));
+                    let mut prefix = PastKey::of_entry(branch, &name);
+                    prefix.extend(to.0.to_be_bytes());
+                    for (key, value) in self.values(&prefix, ENTRIES).await? {
+                        let past = PastKey::parse(&key)?;
+                        changes.push((key, None));
+                        if past.from <= before {
+                            push_past(&mut changes, PastKey { to: before, ..past }, &value);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(changes)
+    }
+}
+
+fn weight(changes: &[(Vec<u8>, Option<Vec<u8>>)]) -> usize {
+    changes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
+}
+
+fn push_past(changes: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>, past: PastKey, value: &[u8]) {
+    let death = DeathKey { branch: past.branch, to: past.to, name: past.name.clone() };
+    changes.push((past.encode(), Some(value.to_vec())));
+    changes.push((death.encode(), Some(Vec::new())));
+}

@@ -1,0 +1,294 @@
+//! Operations as they are queued, and what they answer.
+//!
+//! Two sorts: [`IoOp`]s, ordered many to a batch, and [`Admin`] operations, each ordered alone (a barrier),
+//! so that the catalogue never changes between the ordering and the application of anything.
+
+use crate::catalogue::{Cursor, DatasetId, SnapshotId};
+use crate::generation::PageKey;
+use crate::ids::{BranchId, Epoch, ObjectId, PageNo};
+use crate::map::{Page, Partial, Pointer};
+use crate::session::Session;
+use crate::touched::Touched;
+use block_layer::{Bytes, Seq};
+
+/// A queued operation.
+#[derive(Debug)]
+pub enum Op {
+    /// Data and small entries of one dataset, atomically.
+    Io(IoOp),
+    /// Everything else.
+    Admin(Admin),
+}
+
+/// Changes of one dataset that are committed as one.
+#[derive(Debug)]
+pub struct IoOp {
+    /// The dataset.
+    pub dataset: DatasetId,
+    /// The branch that it was prepared against.
+    pub branch: BranchId,
+    /// Whose it is.
+    pub session: Option<Session>,
+    /// Whether it only frees space, and may use the reserve for what it has to write.
+    pub frees: bool,
+    /// Whether it may lie beyond the dataset's end.
+    pub beyond: bool,
+    /// The changes, in order; later ones see earlier ones.
+    pub parts: Vec<Part>,
+}
+
+/// One change.
+#[derive(Debug)]
+pub enum Part {
+    /// Writes whole blocks.
+    Write {
+        /// The object.
+        object: ObjectId,
+        /// The first block.
+        block: u64,
+        /// Data and CRC-32C of each block.
+        blocks: Vec<(Bytes, u32)>,
+    },
+    /// Unmaps whole blocks.
+    Unmap {
+        /// The object.
+        object: ObjectId,
+        /// The first block.
+        block: u64,
+        /// How many.
+        count: u64,
+    },
+    /// Maps whole blocks to those of another place of the pool, by reference.
+    Share {
+        /// The object.
+        object: ObjectId,
+        /// The first block.
+        block: u64,
+        /// Where the pointers were found.
+        from: Source,
+        /// The pointers, `None` = a hole.
+        pointers: Vec<Option<Pointer>>,
+    },
+    /// Bounces the operation unless these blocks still have these pointers, as of everything ordered.
+    Expect {
+        /// The object.
+        object: ObjectId,
+        /// The first block.
+        block: u64,
+        /// The pointers, `None` = a hole.
+        pointers: Vec<Option<Pointer>>,
+    },
+    /// Sets or removes a small entry.
+    Entry(EntryChange),
+}
+
+/// A change of a small entry.
+#[derive(Debug)]
+pub struct EntryChange {
+    /// Its name in the dataset's key space.
+    pub name: Vec<u8>,
+    /// The new value; `None` removes it.
+    pub value: Option<Vec<u8>>,
+    /// The version it replaces, as of `as_of`.
+    pub old: Option<OldEntry>,
+    /// Everything up to here was looked at when `old` was read.
+    pub as_of: Seq,
+}
+
+/// The live version of an entry, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldEntry {
+    /// The epoch in which it was set.
+    pub birth: Epoch,
+    /// Its value; `None` = it hides the origin's.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Where shared pointers come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source {
+    /// A dataset's live side, from this block on: its pointers must still be the newest ordered.
+    Live {
+        /// The branch.
+        branch: BranchId,
+        /// The object.
+        object: ObjectId,
+        /// The first block.
+        block: u64,
+    },
+    /// A snapshot: it must still be whole.
+    Snapshot(SnapshotId),
+}
+
+/// Operations that are ordered alone.
+#[derive(Debug)]
+pub enum Admin {
+    /// Makes an empty dataset.
+    Create {
+        /// Its name.
+        name: String,
+        /// Its kind.
+        kind: u8,
+        /// Its size in bytes.
+        size: u64,
+        /// Its attributes.
+        attributes: Vec<u8>,
+    },
+    /// Renames a dataset.
+    Rename(DatasetId, String),
+    /// Sets a dataset's attributes.
+    SetAttributes(DatasetId, Vec<u8>),
+    /// Changes a dataset's size; what lies beyond a smaller one is discarded.
+    Resize(DatasetId, u64),
+    /// Removes a dataset, with its snapshots if they are allowed to go.
+    Delete {
+        /// The dataset.
+        dataset: DatasetId,
+        /// Whether its snapshots go with it.
+        snapshots: bool,
+    },
+    /// Snapshots of several datasets at one instant.
+    Snapshot(Vec<(DatasetId, String)>),
+    /// Removes a snapshot from view.
+    DeleteSnapshot(SnapshotId),
+    /// Renames a snapshot.
+    RenameSnapshot(SnapshotId, String),
+    /// Makes a dataset's live side what a snapshot of it is.
+    Rollback(DatasetId, SnapshotId),
+    /// Makes a dataset that starts as a snapshot.
+    Clone {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// The new dataset's name.
+        name: String,
+        /// The new dataset's kind.
+        kind: u8,
+        /// The new dataset's attributes.
+        attributes: Vec<u8>,
+    },
+    /// Discards whole pages of a dataset's object: a range tombstone.
+    Discard(DatasetId, ObjectId, PageNo, PageNo),
+    /// Background: some pages of a view are reclaimed.
+    Reclaim(ReclaimStep),
+    /// Background: nothing is left of a view.
+    ReclaimDone(Dead),
+    /// Background: some discarded pages are worked off.
+    WorkOff(WorkOffStep),
+    /// Background: the live side of a branch has no pointer of its origin any more.
+    Flattened(BranchId),
+    /// Background: a page of a deep branch is written out in full.
+    Materialize(PageKey),
+    /// Background: a batch of dead small entries is removed.
+    ReclaimEntries {
+        /// The view they belonged to.
+        dead: Dead,
+        /// Index entries to set or remove.
+        changes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    },
+}
+
+/// A view that is being reclaimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dead {
+    /// A deleted snapshot.
+    Snapshot(SnapshotId),
+    /// The live side of a branch that no dataset has any more.
+    Live(BranchId),
+}
+
+impl Dead {
+    /// The branch.
+    #[must_use]
+    pub fn branch(self) -> BranchId {
+        match self {
+            Dead::Snapshot(id) => id.branch,
+            Dead::Live(branch) => branch,
+        }
+    }
+}
+
+/// The neighbours of a dying view in its branch: they are what may still see its blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Between {
+    /// The snapshot before; [`Epoch::ZERO`] if none.
+    pub before: Epoch,
+    /// The view itself: a snapshot's epoch, or the open epoch of a live side.
+    pub epoch: Epoch,
+    /// What comes after.
+    pub next: Next,
+}
+
+/// What comes after a dying view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing.
+    Nothing,
+    /// A snapshot.
+    Snapshot(Epoch),
+    /// The live side, whose open epoch this is.
+    Live(Epoch),
+}
+
+/// Some pages of a dying view.
+#[derive(Debug)]
+pub struct ReclaimStep {
+    /// The view.
+    pub dead: Dead,
+    /// Its neighbours when the step was prepared.
+    pub between: Between,
+    /// Where the step begins.
+    pub from: Cursor,
+    /// Where the next one begins.
+    pub to: Cursor,
+    /// The pages that may hold blocks that only the dying view sees.
+    pub pages: Vec<DyingPage>,
+    /// Pages that the live side, coming next, had not touched when the step was prepared.
+    pub untouched: Vec<PageKey>,
+    /// Everything up to here was looked at then.
+    pub as_of: Seq,
+    /// A group of touched pages that is finished with this step.
+    pub group: Option<(ObjectId, u64, Touched)>,
+}
+
+/// A page of a dying view.
+#[derive(Debug)]
+pub struct DyingPage {
+    /// The page.
+    pub key: PageKey,
+    /// As the dying view sees it.
+    pub page: Box<Page>,
+    /// As the next view sees it: `None` when nothing comes after, or the live side, which is looked at then.
+    pub next: Option<Box<Page>>,
+    /// Versions to remove, by epoch.
+    pub drop: Vec<Epoch>,
+    /// What the version at this epoch takes over from them.
+    pub fold: Option<(Epoch, Partial)>,
+}
+
+/// Some discarded pages.
+#[derive(Debug)]
+pub struct WorkOffStep {
+    /// The branch.
+    pub branch: BranchId,
+    /// The object.
+    pub object: ObjectId,
+    /// The epoch of the discard.
+    pub epoch: Epoch,
+    /// The first page.
+    pub from: PageNo,
+    /// The page where the next step begins.
+    pub to: PageNo,
+    /// The mapped pages among them, as they were before the discard.
+    pub pages: Vec<(PageKey, Box<Page>)>,
+}
+
+/// What an operation answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// The new dataset.
+    Dataset(DatasetId),
+    /// The new snapshots, in the order asked for.
+    Snapshots(Vec<SnapshotId>),
+}

@@ -1,0 +1,317 @@
+//! Ordering of data operations: conditions, allocation, the pointers that come and those that go.
+//!
+//! Three steps, so that a refusal changes nothing: check everything, allocate, then record the effects.
+
+use super::mutation::Mutation;
+use super::op::{EntryChange, IoOp, Part, Reply, Source};
+use super::{no_snapshot, not_found, State};
+use crate::catalogue::{Branch, Record};
+use crate::error::Error;
+use crate::generation::PageKey;
+use crate::held::Delta;
+use crate::ids::{BranchId, Epoch, ObjectId, PageNo, PAGE_BLOCKS};
+use crate::key::{DeathKey, LiveKey, PastKey};
+use crate::map::{Partial, Pointer, Slot};
+use block_layer::alloc::Purpose;
+use block_layer::alloc::Run;
+use block_layer::store::{Refusal, Tx};
+use block_layer::{Seq, BLOCK};
+
+/// The effects of one operation, gathered.
+#[derive(Default)]
+struct Gathered {
+    partials: Vec<(PageKey, Partial)>,
+    deltas: Vec<Delta>,
+    inherited: i64,
+    values: Vec<Mutation>,
+}
+
+/// Consecutive slots of one page, and where they lie in the range they were cut from.
+#[derive(Clone, Copy)]
+pub(crate) struct Piece {
+    pub(crate) page: PageNo,
+    pub(crate) slot: u8,
+    pub(crate) count: usize,
+    pub(crate) offset: usize,
+}
+
+/// Cuts a range of blocks at page borders.
+pub(crate) fn pieces(block: u64, count: u64) -> impl Iterator<Item = Piece> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let (page, slot) = PageNo::of_block(block + done);
+        let count = (count - done).min((PAGE_BLOCKS - usize::from(slot)) as u64);
+        let offset = done as usize;
+        done += count;
+        (count > 0).then_some(Piece { page, slot, count: count as usize, offset })
+    })
+}
+
+impl State {
+    pub(super) fn order_io(&mut self, op: &IoOp, tx: &mut Tx<'_>) -> Result<Reply, Refusal<Error>> {
+        if op.session.as_ref().is_some_and(crate::session::Session::is_fenced) {
+            return Err(Refusal::Refused(Error::Fenced));
+        }
+        let dataset =
+            self.catalogue.datasets.get(&op.dataset).ok_or(Refusal::Refused(not_found(op.dataset)))?;
+        let size = if op.beyond { u64::MAX } else { dataset.size };
+        if dataset.branch != op.branch {
+            return Err(Refusal::Bounce(Seq(0)));
+        }
+        let branch = self.catalogue.branches[&op.branch].clone();
+        for part in &op.parts {
+            self.check_part(&branch, size, part, tx)?;
+        }
+        let purpose = if op.frees { Purpose::Reserved } else { Purpose::Write };
+        let mut runs = Vec::with_capacity(op.parts.len());
+        for part in &op.parts {
+            runs.push(match part {
+                Part::Write { blocks, .. } => tx.write(blocks, purpose)?,
+                _ => Vec::new(),
+            });
+        }
+        let mut gathered = Gathered::default();
+        for (part, runs) in op.parts.iter().zip(runs) {
+            self.gather(&branch, part, &runs, tx, &mut gathered);
+        }
+        self.record(&branch, gathered, tx);
+        Ok(Reply::Done)
+    }
+
+    /// Whether a part may be done now: nothing is changed here.
+    fn check_part(
+        &mut self,
+        branch: &Branch,
+        size: u64,
+        part: &Part,
+        tx: &mut Tx<'_>,
+    ) -> Result<(), Refusal<Error>> {
+        match part {
+            Part::Write { object, block, blocks } => {
+                self.check_range(branch, size, *object, *block, blocks.len() as u64, tx)
+            }
+            Part::Unmap { object, block, count } => {
+                self.check_range(branch, size, *object, *block, *count, tx)
+            }
+            Part::Share { object, block, from, pointers } => {
+                self.check_range(branch, size, *object, *block, pointers.len() as u64, tx)?;
+                self.check_source(*from, pointers)?;
+                let needs = pointers.iter().flatten().any(|p| tx.needs_refs(p.pba()));
+                if needs {
+                    return Err(Refusal::Bounce(Seq(0)));
+                }
+                Ok(())
+            }
+            Part::Expect { object, block, pointers } => {
+                self.check_pointers(branch.id, *object, *block, pointers)
+            }
+            Part::Entry(entry) => self.check_entry(branch.id, entry),
+        }
+    }
+
+    fn check_range(
+        &mut self,
+        branch: &Branch,
+        size: u64,
+        object: ObjectId,
+        block: u64,
+        count: u64,
+        tx: &mut Tx<'_>,
+    ) -> Result<(), Refusal<Error>> {
+        let end = block.checked_add(count).ok_or(Refusal::Refused(Error::OutOfRange { size }))?;
+        if object == ObjectId(0) && end > size.div_ceil(BLOCK as u64) {
+            return Err(Refusal::Refused(Error::OutOfRange { size }));
+        }
+        for piece in pieces(block, count) {
+            let key = PageKey { branch: branch.id, object, page: piece.page };
+            if self.is_discarded(key) {
+                return Err(Refusal::Bounce(Seq(0)));
+            }
+            for slot in slots(piece) {
+                let pointer = self.newest(key, slot).ok_or(Refusal::Bounce(Seq(0)))?;
+                let own = pointer.filter(|p| p.birth() >= branch.first);
+                if own.is_some_and(|p| tx.needs_refs(p.pba())) {
+                    return Err(Refusal::Bounce(Seq(0)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_source(&mut self, from: Source, pointers: &[Option<Pointer>]) -> Result<(), Refusal<Error>> {
+        match from {
+            Source::Live { branch, object, block } => self.check_pointers(branch, object, block, pointers),
+            Source::Snapshot(id) => match self.catalogue.snapshots.get(&id) {
+                Some(snapshot) if snapshot.reclaim.is_none() => Ok(()),
+                _ => Err(Refusal::Refused(no_snapshot(id))),
+            },
+        }
+    }
+
+    fn check_pointers(
+        &mut self,
+        branch: BranchId,
+        object: ObjectId,
+        block: u64,
+        pointers: &[Option<Pointer>],
+    ) -> Result<(), Refusal<Error>> {
+        for piece in pieces(block, pointers.len() as u64) {
+            let key = PageKey { branch, object, page: piece.page };
+            for (slot, expected) in slots(piece).zip(&pointers[piece.offset..]) {
+                if self.newest(key, slot) != Some(*expected) {
+                    return Err(Refusal::Bounce(self.ordered_seq(key)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_entry(&self, branch: BranchId, entry: &EntryChange) -> Result<(), Refusal<Error>> {
+        let key = LiveKey { branch, name: entry.name.clone() }.encode();
+        match self.entry_orders.get(&key) {
+            Some(seq) if *seq > entry.as_of => Err(Refusal::Bounce(*seq)),
+            _ if entry.as_of < self.forgotten => Err(Refusal::Bounce(Seq(0))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gathers the effects of a part that was checked.
+    fn gather(&mut self, branch: &Branch, part: &Part, runs: &[Run], tx: &mut Tx<'_>, to: &mut Gathered) {
+        match part {
+            Part::Write { object, block, blocks } => {
+                let mut addresses =
+                    runs.iter().flat_map(|r| (0..r.blocks).map(|i| r.at.plus_blocks(i.into())));
+                let pointers = blocks.iter().map(|(_, crc)| {
+                    let pba = addresses.next().expect("as many addresses as blocks");
+                    Some(Pointer::new(pba, *crc, branch.open))
+                });
+                self.gather_map(branch, *object, *block, pointers.collect(), tx, to);
+            }
+            Part::Unmap { object, block, count } => {
+                self.gather_map(branch, *object, *block, vec![None; *count as usize], tx, to);
+            }
+            Part::Share { object, block, pointers, .. } => {
+                pointers.iter().flatten().for_each(|p| tx.share(p.pba()));
+                let born =
+                    |p: &Pointer| Pointer::stored(p.pba(), p.crc(), branch.open, p.sectors(), p.flags());
+                let pointers = pointers.iter().map(|p| p.as_ref().map(born)).collect();
+                self.gather_map(branch, *object, *block, pointers, tx, to);
+            }
+            Part::Expect { .. } => {}
+            Part::Entry(entry) => self.gather_entry(branch, entry, tx.seq, to),
+        }
+    }
+
+    /// Maps consecutive blocks to `pointers`, and lets go of what was there.
+    fn gather_map(
+        &mut self,
+        branch: &Branch,
+        object: ObjectId,
+        block: u64,
+        pointers: Vec<Option<Pointer>>,
+        tx: &mut Tx<'_>,
+        to: &mut Gathered,
+    ) {
+        for piece in pieces(block, pointers.len() as u64) {
+            let key = PageKey { branch: branch.id, object, page: piece.page };
+            let holder = self.holder(branch.id, key);
+            let own = to.partials.iter().position(|(k, _)| *k == key).unwrap_or_else(|| {
+                to.partials.push((key, Partial::default()));
+                to.partials.len() - 1
+            });
+            for (slot, new) in slots(piece).zip(&pointers[piece.offset..]) {
+                let old = match to.partials[own].1.get(slot) {
+                    Slot::Unset => self.newest(key, slot).expect("the page was checked to be in memory"),
+                    Slot::Hole => None,
+                    Slot::Data(pointer) => Some(pointer),
+                };
+                match (old, new) {
+                    (None, None) => continue,
+                    (_, Some(pointer)) => {
+                        to.deltas.push(Delta::add_live(Epoch::OPEN, 1));
+                        to.partials[own].1.set(slot, Slot::Data(*pointer));
+                    }
+                    (_, None) => to.partials[own].1.set(slot, Slot::Hole),
+                }
+                if let Some(old) = old {
+                    self.let_go_of(branch, holder, old, tx, (&mut to.deltas, &mut to.inherited));
+                }
+            }
+        }
+    }
+
+    /// A pointer leaves the live view (design rule 7: who owns it now?).
+    pub(super) fn let_go_of(
+        &self,
+        branch: &Branch,
+        holder: Epoch,
+        old: Pointer,
+        tx: &mut Tx<'_>,
+        (deltas, inherited): (&mut Vec<Delta>, &mut i64),
+    ) {
+        if old.birth() < branch.first {
+            *inherited -= 1;
+            return;
+        }
+        let interval = self.held[&branch.id].interval_of(old.birth());
+        if old.birth() > holder {
+            deltas.push(Delta::add_live(interval, -1));
+            tx.release(old.pba());
+        } else {
+            deltas.extend(Delta::die(interval, 1));
+        }
+    }
+
+    fn gather_entry(&mut self, branch: &Branch, entry: &EntryChange, seq: Seq, to: &mut Gathered) {
+        let live = LiveKey { branch: branch.id, name: entry.name.clone() }.encode();
+        let holder = self.entry_holder(branch.id);
+        if let Some(old) = entry.old.as_ref().filter(|old| old.birth <= holder) {
+            let (name, from) = (entry.name.clone(), old.birth);
+            let past = PastKey { branch: branch.id, name: name.clone(), to: holder, from }.encode();
+            let death = DeathKey { branch: branch.id, to: holder, name }.encode();
+            to.values.push(Mutation::Value { key: past, value: Some(encode_value(&old.value)) });
+            to.values.push(Mutation::Value { key: death, value: Some(Vec::new()) });
+        }
+        // A branch with an origin, or with snapshots, keeps a removal as an entry that hides what lies below.
+        let stays = entry.value.is_some() || branch.origin.is_some();
+        let value = stays.then(|| {
+            let mut bytes = Vec::new();
+            branch.open.encode(&mut bytes);
+            bytes.extend(encode_value(&entry.value));
+            bytes
+        });
+        self.entry_orders.insert(live.clone(), seq);
+        to.values.push(Mutation::Value { key: live, value });
+    }
+
+    /// Hands the gathered effects to the batch, and to those that are ordered after it.
+    fn record(&mut self, branch: &Branch, gathered: Gathered, tx: &mut Tx<'_>) {
+        let Gathered { partials, mut deltas, inherited, values } = gathered;
+        Delta::coalesce(&mut deltas);
+        if !deltas.is_empty() || inherited != 0 {
+            tx.mutate(|out| Mutation::Space { branch: branch.id, deltas, inherited }.encode(out));
+        }
+        for (key, partial) in partials.into_iter().filter(|(_, partial)| !partial.is_empty()) {
+            let ordered = partial.clone();
+            tx.mutate(|out| Mutation::Write { key, epoch: branch.open, partial }.encode(out));
+            self.ordered.entry(key).or_default().push((tx.seq, ordered));
+        }
+        for value in values {
+            tx.mutate(|out| value.encode(out));
+        }
+    }
+}
+
+/// The slots of a piece.
+pub(crate) fn slots(piece: Piece) -> impl Iterator<Item = u8> {
+    let first = usize::from(piece.slot);
+    (first..first + piece.count).map(|slot| slot as u8)
+}
+
+/// A small entry's value as it is stored behind its birth (live) or alone (past): absent ones hide.
+pub(crate) fn encode_value(value: &Option<Vec<u8>>) -> Vec<u8> {
+    match value {
+        None => vec![0],
+        Some(value) => [&[1], &value[..]].concat(),
+    }
+}
