@@ -22,6 +22,8 @@ pub(super) struct Load {
     pub(super) operations: u32,
     /// Of a hundred operations, how many delete.
     pub(super) deletes: u64,
+    /// How probable a flush is after an operation.
+    pub(super) flushes: f64,
     /// Most bytes of ballast of one operation.
     pub(super) ballast_max: u64,
     /// Longest rest between two operations, in microseconds.
@@ -46,15 +48,14 @@ impl Client {
         for _ in 0..self.load.operations {
             let goes_on = match self.rng.below(100) {
                 0..=59 => self.commit().await,
-                60..=89 => self.read().await,
-                90..=96 => self.flush().await,
-                97 => self.store.checkpoint().await.is_ok(),
+                60..=97 => self.read().await,
+                98 => self.store.checkpoint().await.is_ok(),
                 _ => {
                     self.store.drain().await;
                     true
                 }
             };
-            if !goes_on {
+            if !goes_on || (self.rng.chance(self.load.flushes) && !self.flush().await) {
                 return;
             }
             if self.load.rest_us > 0 {
@@ -101,7 +102,7 @@ impl Client {
             match self.store.commit(op.clone()).await {
                 Ok(done) => {
                     self.ledger.acknowledged(done.seq(), id, done.reply);
-                    return !self.rng.chance(0.05) || self.flush().await;
+                    return true;
                 }
                 Err(CommitError::Bounced(seq)) => self.store.wait_visible(seq).await,
                 Err(CommitError::NoSpace | CommitError::Refused(_) | CommitError::Closed) => {

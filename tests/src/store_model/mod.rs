@@ -19,4 +19,4 @@ mod scenario;
 pub use machine::Toy;
 pub use op::{Act, Entry, Op};
 pub use pool::Pool;
-pub use scenario::run;
+pub use scenario::{cut_every_write_of_a_change, run};

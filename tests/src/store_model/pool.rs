@@ -3,7 +3,7 @@
 use super::ledger::Ledger;
 use super::machine::{tag, Toy};
 use super::op::{content, Act, Op};
-use crate::sim::{FaultPlan, Machine, SimDisk};
+use crate::sim::{FaultPlan, Machine, PowerLost, SimDisk};
 use block_layer::alloc::Purpose;
 use block_layer::format::{space_key, PoolName};
 use block_layer::index::{MergeRule, TwinIndex};
@@ -100,6 +100,24 @@ impl Pool {
         let op = Op { id: self.next - 1, barrier: false, guard: None, act, ballast: 0 };
         let done = self.machine.run(store.commit(op)).expect("no power cut is planned")?;
         Ok(done.seq())
+    }
+
+    /// As [`Pool::write`], with the power going away in between: `Err` when it did.
+    ///
+    /// # Errors
+    /// [`PowerLost`]; then [`Pool::cut`] is due.
+    pub fn write_or_cut(&mut self, store: &Arc<Store<Toy>>, key: u32, count: usize) -> Result<(), PowerLost> {
+        let blocks = (0..count).map(|nth| content(tag(self.next, nth))).collect();
+        let act = Act::Write { key, blocks, purpose: Purpose::Write };
+        self.next += 1;
+        let op = Op { id: self.next - 1, barrier: false, guard: None, act, ballast: 0 };
+        self.machine.run(store.commit(op)).map(drop)
+    }
+
+    /// The power goes away and comes back.
+    pub fn cut(&self) {
+        self.machine.power_cut();
+        self.index.power_cut(&mut |unflushed| unflushed / 2);
     }
 
     /// Whether everything visible is readable and what was written, and the figures are right.

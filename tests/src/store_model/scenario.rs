@@ -36,6 +36,33 @@ pub fn run(seed: u64) -> u64 {
     world.machine.digest()
 }
 
+/// Changes the members of a pool and cuts the power at each write of it in turn; each time the pool opens, and
+/// the change can be made then if it was not. Gives the number of cuts.
+///
+/// # Panics
+/// When a promise is broken.
+#[must_use]
+pub fn cut_every_write_of_a_change(seed: u64) -> u64 {
+    for nth in 1.. {
+        let mut world = World::new(seed);
+        world.create();
+        let changed = world.change_with_cut(nth).is_ok();
+        world.power_cut();
+        let opened = world.open().and_then(|opened| {
+            let (store, toy) = opened.unwrap_or_else(|e| panic!("cut {nth}: does not open: {e}"));
+            world.audit_opened(&store, &toy)?;
+            world.machine.run(world.growth.clone().run(store.clone()))?;
+            world.growth.opened(store.stats().space.capacity > world.made_with);
+            world.audit_used(&store)
+        });
+        opened.expect("the power was cut once");
+        if changed {
+            return nth - 1;
+        }
+    }
+    unreachable!("a change ends")
+}
+
 struct World {
     machine: Machine,
     rng: Rng,
@@ -65,7 +92,8 @@ impl World {
         let sector = *rng.pick(&[512, 512, 4096]);
         let sparse = rng.chance(0.3);
         let mut disk = |name: &str, more: u64| {
-            let data = if large { 80 * MIB } else { MIB + rng.below(24) * 128 * 1024 };
+            let tiny = if rng.chance(0.5) { 0 } else { rng.below(24) * 128 * 1024 };
+            let data = if large { 80 * MIB } else { MIB + tiny };
             let geometry = Geometry { len: 2 * MIB + data + more, sector, sparse };
             Elastic::new(machine.add_disk(name, geometry, FaultPlan::default()), 2 * MIB + data)
         };
@@ -77,10 +105,11 @@ impl World {
             _ => Change::Grow(disks[0].clone()),
         });
         let load = Load {
-            keys: *rng.pick(&[3, 40, 200, 400, 1000]) * if large { 20 } else { 1 },
+            keys: *rng.pick(&[3, 40, 150, 220, 400, 1000]) * if large { 20 } else { 1 },
             blocks_max: if large { 4096 } else { *rng.pick(&[1, 8, 64, 256]) },
             operations: if large { 15 } else { *rng.pick(&[10, 40, 120]) },
             deletes: *rng.pick(&[0, 5, 25]),
+            flushes: *rng.pick(&[0.0, 0.01, 0.1, 0.5]),
             ballast_max: if large { 0 } else { *rng.pick(&[0, 0, 20 << 10, 60 << 10, 200 << 10]) },
             rest_us: *rng.pick(&[0, 0, 100, 20_000]),
         };
@@ -150,6 +179,7 @@ impl World {
         self.audit_opened(&store, &toy)?;
         self.plan_faults();
         let failing = self.rng.chance(0.05);
+        self.start_growth(&store);
         let done = self.start_clients(&store);
         if self.rng.chance(0.35) {
             let life = Duration::from_micros(self.rng.below(200_000));
@@ -185,6 +215,15 @@ impl World {
         }
         self.stop(store, toy);
         Ok(())
+    }
+
+    fn change_with_cut(&mut self, nth: u64) -> Result<(), PowerLost> {
+        let (store, _) = self.open()?.expect("a new pool opens");
+        let done = self.start_clients(&store);
+        self.machine.run(done.notified())?;
+        let cut = self.machine.sim().device_writes() + nth;
+        self.machine.sim().cut_at_write(cut);
+        self.machine.run(self.growth.clone().run(store))
     }
 
     /// The process ends, by a kill or by the loss of power.
@@ -290,7 +329,7 @@ impl World {
             "the verifier is the same"
         );
         self.growth.opened(store.stats().space.capacity > self.made_with);
-        check_index(store);
+        check_index(store, &self.index);
         check_space(store);
         self.machine.run(check_data(store))
     }
@@ -301,14 +340,14 @@ impl World {
             store.checkpoint().await.is_ok() && store.checkpoint().await.is_ok()
         })?;
         if checkpointed {
-            check_index(store);
+            check_index(store, &self.index);
             check_space(store);
             self.machine.run(check_data(store))?;
         }
         Ok(())
     }
 
-    fn start_clients(&mut self, store: &Arc<Store<Toy>>) -> Arc<Notify> {
+    fn start_growth(&mut self, store: &Arc<Store<Toy>>) {
         if self.rng.chance(0.4) {
             let (growth, store) = (self.growth.clone(), store.clone());
             let wait = self.machine.runtime().sleep(Duration::from_micros(self.rng.below(30_000)));
@@ -317,6 +356,9 @@ impl World {
                 growth.run(store).await;
             }));
         }
+    }
+
+    fn start_clients(&mut self, store: &Arc<Store<Toy>>) -> Arc<Notify> {
         let done = Arc::new(Notify::new());
         let left = Arc::new(AtomicU32::new(self.clients));
         for _ in 0..self.clients {
