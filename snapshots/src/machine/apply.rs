@@ -117,7 +117,7 @@ impl State {
                 cached.versions = cached.versions.saturating_add(1);
             }
             if cached.versions >= PILE && !merged.is_complete() {
-                merged.lay_under(&Partial::from(&*cached.page));
+                merged.lay_under(Partial::from(&*cached.page));
                 cached.versions = 1;
             }
         }
