@@ -194,6 +194,9 @@ impl<M: Machine> State<M> {
 
     /// The oldest batch in flight if it is written; nothing behind a failed one.
     pub(super) fn pop_finished(&mut self) -> Option<InFlight<M>> {
+        if let Health::Failed(_) = self.health {
+            return None;
+        }
         match self.inflight.front()?.result {
             Some(Ok(())) => self.inflight.pop_front(),
             Some(Err(_)) => {

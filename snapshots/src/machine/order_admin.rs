@@ -188,7 +188,7 @@ impl State {
             }
             let id = SnapshotId { branch: branch.id, epoch: branch.open };
             branch.open = next_epoch(&mut counters)?;
-            let referenced = self.held[&branch.id].referenced_live() + branch.inherited;
+            let referenced = self.held[&branch.id].referenced_live().saturating_add(branch.inherited);
             mutations.push(Mutation::SpaceSnapshot { branch: id.branch, epoch: id.epoch });
             mutations.push(Mutation::PutSnapshot(Snapshot {
                 id,
