@@ -44,7 +44,7 @@ pub fn map_page(bytes: &[u8]) {
     codec::merge(older, newer, &mut merged);
     if let (Ok(older), Ok(newer)) = (codec::decode(older), codec::decode(newer)) {
         let mut both = newer.clone();
-        both.lay_under(&older);
+        both.lay_under(older);
         assert_eq!(codec::decode(&merged), Ok(both));
     } else {
         assert!(codec::decode(&merged).is_err(), "damage was merged away");
