@@ -75,6 +75,14 @@ struct Run {
     summary: Summary,
 }
 
+impl Drop for Run {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("kill: at {:?}", self.summary);
+        }
+    }
+}
+
 impl Run {
     fn id(&mut self) -> u64 {
         self.next_id += 1;
