@@ -48,9 +48,25 @@ impl Volume {
         start: u64,
         limit: usize,
     ) -> Result<Vec<ChangedRange>, Error> {
+        loop {
+            let (new, old) = (self.view()?, from.map(Volume::view).transpose()?);
+            let ranges = self.compare(new, old.map(|(b, v, _)| (b, v)), start, limit).await?;
+            // A view that went away meanwhile may have been reclaimed in part: look again, or say that it is gone.
+            let (now, then) = (self.view()?, from.map(Volume::view).transpose()?);
+            if (now.0, now.1) == (new.0, new.1) && then.map(|t| (t.0, t.1)) == old.map(|o| (o.0, o.1)) {
+                return Ok(ranges);
+            }
+        }
+    }
+
+    async fn compare(
+        &self,
+        (branch, view, size): (BranchId, View, u64),
+        old: Option<(BranchId, View)>,
+        start: u64,
+        limit: usize,
+    ) -> Result<Vec<ChangedRange>, Error> {
         let engine = self.engine();
-        let (branch, view, size) = self.view()?;
-        let old = from.map(Volume::view).transpose()?.map(|(branch, view, _)| (branch, view));
         let groups = engine.touched_between(self.object_id(), (branch, view), old).await?;
         let mut ranges: Vec<ChangedRange> = Vec::new();
         for ((object, group), touched) in groups {
@@ -132,6 +148,9 @@ impl Engine {
 
     async fn touched_in(&self, object: ObjectId, stretch: Stretch, to: &mut Groups) -> Result<(), Error> {
         let Stretch { branch, after, upto } = stretch;
+        if after >= upto {
+            return Ok(());
+        }
         let first = Epoch(after.0 + 1);
         loop {
             let cut = self.space.lock().forgotten;

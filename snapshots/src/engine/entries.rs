@@ -174,6 +174,18 @@ impl Engine {
         levels
     }
 
+    /// The value of an entry that a branch has from its origin; `None` when it has one of its own, or there is none.
+    pub(super) async fn inherited_entry(
+        &self,
+        branch: BranchId,
+        name: &[u8],
+    ) -> Result<Option<Vec<u8>>, Error> {
+        match self.live_entry(branch, name).await? {
+            Some(_) => Ok(None),
+            None => self.entry(&self.below(branch), name).await,
+        }
+    }
+
     async fn entry(&self, levels: &[(BranchId, Epoch)], name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         for (branch, epoch) in levels {
             if let Some(old) = self.live_entry(*branch, name).await? {

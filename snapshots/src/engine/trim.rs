@@ -142,7 +142,10 @@ impl Engine {
             let branch = self.space.lock().live_branch(id).map(|b| b.id)?;
             self.work_off_range(branch, ObjectId(0), first, count).await?;
             self.load_range(branch, ObjectId(0), first, count).await?;
-            let pointers = self.pointers(branch, ObjectId(0), View::Live, first, count).await?;
+            let pointers = match self.pointers(branch, ObjectId(0), View::Live, first, count).await {
+                Err(e) if self.volume(id).has_moved(&e, (branch, View::Live)) => continue,
+                pointers => pointers?,
+            };
             if pointers.iter().all(Option::is_none) {
                 return Ok(());
             }

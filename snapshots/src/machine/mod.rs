@@ -22,7 +22,7 @@ mod order_reclaim;
 
 pub(crate) use order_io::{encode_value, pieces};
 
-use crate::catalogue::{Branch, Catalogue, DatasetId, SnapshotId};
+use crate::catalogue::{Branch, Catalogue, Cursor, DatasetId, Live, SnapshotId};
 use crate::error::Error;
 use crate::generation::{Generation, PageKey};
 use crate::held::Held;
@@ -212,10 +212,33 @@ impl State {
         Ok(&self.catalogue.branches[&dataset.branch])
     }
 
+    /// Whether nothing of a view is reclaimed: what its pages say is true.
+    pub(crate) fn is_whole(&self, branch: BranchId, view: View) -> bool {
+        match view {
+            View::Live => self.catalogue.branches.get(&branch).is_some_and(|b| b.live == Live::Yes),
+            View::At(epoch) => {
+                let snapshot = self.catalogue.snapshots.get(&SnapshotId { branch, epoch });
+                snapshot.is_some_and(|s| s.reclaim.is_none())
+            }
+        }
+    }
+
+    /// Whether a view still holds a page: its reclaim has not passed it.
+    pub(crate) fn holds(&self, key: PageKey, view: View) -> bool {
+        let at = Cursor { object: key.object, page: key.page };
+        match view {
+            View::Live => self.is_whole(key.branch, view),
+            View::At(epoch) => {
+                let snapshot = self.catalogue.snapshots.get(&SnapshotId { branch: key.branch, epoch });
+                snapshot.is_some_and(|s| s.reclaim.is_none_or(|cursor| cursor <= at))
+            }
+        }
+    }
+
     /// The newest snapshot of a branch that still holds a page: one being reclaimed holds those that its
     /// cursor has not passed (design rule 7). [`Epoch::ZERO`] when none does.
     pub(crate) fn holder(&self, branch: BranchId, key: PageKey) -> Epoch {
-        let at = crate::catalogue::Cursor { object: key.object, page: key.page };
+        let at = Cursor { object: key.object, page: key.page };
         let mut snapshots = self.catalogue.snapshots_of(branch).rev();
         snapshots.find(|s| s.reclaim.is_none_or(|cursor| cursor <= at)).map_or(Epoch::ZERO, |s| s.id.epoch)
     }
@@ -223,7 +246,7 @@ impl State {
     /// The newest snapshot of a branch that still holds small entries: those being reclaimed do until their
     /// pages are done.
     pub(crate) fn entry_holder(&self, branch: BranchId) -> Epoch {
-        let done = Some(crate::catalogue::Cursor::END);
+        let done = Some(Cursor::END);
         let mut snapshots = self.catalogue.snapshots_of(branch).rev();
         snapshots.find(|s| s.reclaim != done).map_or(Epoch::ZERO, |s| s.id.epoch)
     }

@@ -50,6 +50,9 @@ impl State {
             Admin::Materialize(key) => {
                 let cached = self.pages.get(*key, View::Live).ok_or(Refusal::Bounce(Seq(0)))?;
                 let partial = Partial::from(&*cached.page);
+                if !self.is_whole(key.branch, View::Live) {
+                    return Err(Refusal::Bounce(Seq(0)));
+                }
                 let epoch = self.branch(key.branch)?.open;
                 Ok((Reply::Done, vec![Mutation::Amend { key: *key, epoch, partial }]))
             }

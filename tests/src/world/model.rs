@@ -350,6 +350,13 @@ fn difference(a: &Content, b: &Content) -> String {
     }
     match a.entries == b.entries {
         true => "only in name, kind or attributes".into(),
-        false => format!("entries {:?} / {:?}", a.entries, b.entries),
+        false => {
+            let only = |a: &Entries, b: &Entries| {
+                let differs = a.iter().filter(|(name, value)| b.get(*name) != Some(*value));
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                differs.map(|(name, value)| text(name) + "=" + &text(value)).collect::<Vec<_>>()
+            };
+            format!("entries {:?} / {:?}", only(&a.entries, &b.entries), only(&b.entries, &a.entries))
+        }
     }
 }
