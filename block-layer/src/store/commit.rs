@@ -276,10 +276,6 @@ impl<M: Machine> State<M> {
         if busy || store.starves(self) {
             return Step::Wait;
         }
-        // What follows a barrier is ordered by the state that the barrier leaves: not before it is visible.
-        if self.inflight.back().is_some_and(|b| b.batch.is_barrier(&store.machine)) {
-            return Step::Wait;
-        }
         let mut batch = Batch::new(self.next.seq);
         let mut data = Vec::new();
         let (mut data_bytes, mut record_bytes) = (0, 0);

@@ -73,14 +73,6 @@ impl<M: Machine> Batch<M> {
         Batch { seq, ops: Vec::new(), effects: Effects::default(), membership: None }
     }
 
-    /// Whether nothing may be ordered before it is visible. A mark changes nothing that an order looks at.
-    pub(super) fn is_barrier(&self, machine: &M) -> bool {
-        match &self.ops[..] {
-            [(queued, _)] => !matches!(queued.work, Work::Mark) && queued.is_barrier(machine),
-            _ => false,
-        }
-    }
-
     pub(super) fn kind(&self) -> Kind {
         match (&self.membership, self.effects.is_empty()) {
             (Some(_), _) => Kind::Membership,
@@ -182,7 +174,9 @@ impl<M: Machine> State<M> {
     /// Whether something that is ordered alone is in flight: what comes after it waits until it is visible.
     pub(super) fn barred(&self, machine: &M) -> bool {
         let bars = |queued: &Queued<M>| !matches!(queued.work, Work::Mark) && queued.is_barrier(machine);
-        self.inflight.iter().any(|b| b.batch.ops.iter().any(|(queued, _)| bars(queued)))
+        // It is alone in its batch, and the last one.
+        let last = self.inflight.back().and_then(|b| b.batch.ops.first());
+        last.is_some_and(|(queued, _)| bars(queued))
     }
 
     pub(super) fn mark_finished(&mut self, seq: Seq, result: Result<(), DiskError>) {
