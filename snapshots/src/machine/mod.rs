@@ -69,6 +69,9 @@ pub(crate) struct State {
     frozen_at: Seq,
     /// Branches whose record or space table differs from what the generations and the index have.
     dirty: BTreeSet<BranchId>,
+    /// When the discards of branches last changed: a step that was prepared before may be for another one, of the
+    /// same pages and epoch.
+    trims_changed: BTreeMap<BranchId, Seq>,
 }
 
 impl Keyspace {
@@ -93,6 +96,7 @@ impl Keyspace {
             applied: Seq(0),
             frozen_at: Seq(0),
             dirty: BTreeSet::new(),
+            trims_changed: BTreeMap::new(),
         };
         Ok(Keyspace { state: Mutex::new(state), observer: OnceLock::new() })
     }
