@@ -133,7 +133,7 @@ impl Client {
         match (error, command) {
             (Error::NoSpace, Command::Edit { .. }) => self.options.trouble == Trouble::IndexFull,
             (Error::NoSpace, _) => true,
-            (Error::Read(_), _) => matches!(self.options.trouble, Trouble::ReadErrors | Trouble::Rot),
+            (Error::Read(_), _) => self.options.trouble.hurts_reads(),
             (Error::Index(_), _) => self.options.trouble == Trouble::IndexErrors,
             (Error::OutOfRange { .. }, _) => any(&|model| !fits(command, model)),
             (Error::Miscompare { offset }, Command::Compare { at, sector, expected, .. }) => {

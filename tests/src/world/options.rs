@@ -59,6 +59,14 @@ pub(super) const DATA_AT: u64 = (1 << 20) + (1 << 20);
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
+impl Trouble {
+    /// Whether reads may fail: by themselves, by rot, or since a failed flush has lost what it should have saved.
+    #[must_use]
+    pub fn hurts_reads(self) -> bool {
+        matches!(self, Trouble::ReadErrors | Trouble::Rot | Trouble::FlushErrors)
+    }
+}
+
 impl Options {
     /// The options of `seed`.
     #[must_use]

@@ -213,6 +213,7 @@ impl World {
 
     /// Opens the pool again, perhaps with crashes on the way, and checks everything.
     fn restart(&mut self, end: End) -> Arc<Engine> {
+        let mut end = end;
         let engine = loop {
             self.calm(self.machine.drained());
             if self.rng.chance(0.15) {
@@ -227,6 +228,8 @@ impl World {
             self.machine.power_cut();
             let rng = &mut self.rng;
             self.index.power_cut(&mut |batches| rng.below(batches as u64 + 1) as usize);
+            // What only the death of the process had to spare is in the hands of this cut.
+            end = End::PowerCut;
         };
         // A cut that was planned for the opening and has not come does not come later.
         self.machine.sim().restore_power();

@@ -208,7 +208,7 @@ impl Client {
     async fn scrub(&mut self) -> Flow {
         match self.engine.scrub(0).await {
             Ok(report) => {
-                let may = matches!(self.options.trouble, Trouble::ReadErrors | Trouble::Rot);
+                let may = self.options.trouble.hurts_reads();
                 assert!(may || report.damaged_blocks == 0, "a scrub found damage: {:?}", report.damaged);
                 Flow::On
             }
@@ -308,9 +308,7 @@ impl Client {
                 let refused = match (&admin, &error) {
                     (Admin::Delete { snapshots: false, .. }, Error::InUse { .. }) => true,
                     (_, Error::Index(_)) => self.options.trouble == Trouble::IndexErrors,
-                    (_, Error::Read(_)) => {
-                        matches!(self.options.trouble, Trouble::ReadErrors | Trouble::Rot)
-                    }
+                    (_, Error::Read(_)) => self.options.trouble.hurts_reads(),
                     (_, Error::NoSpace) => true,
                     _ => false,
                 };
