@@ -14,7 +14,7 @@ use crate::generation::PageKey;
 use crate::ids::{BranchId, Epoch, ObjectId, PageNo};
 use crate::key::{prefix_end, DeathKey, LiveKey, PastKey, TouchedKey};
 use crate::machine::op::{Admin, Between, Dead, DyingPage, Next, Op, ReclaimStep};
-use crate::map::{Partial, Slot};
+use crate::map::Partial;
 use crate::pages::View;
 use crate::touched::Touched;
 use block_layer::runtime::unblock;
@@ -164,15 +164,14 @@ impl Engine {
         let mut sum = Partial::default();
         versions.values().for_each(|version| sum.lay_over(version));
         let drop: Vec<Epoch> = versions.keys().copied().filter(|epoch| *epoch != into).collect();
-        let known = versions.get(&into).cloned().unwrap_or_default();
-        let mut taken = Partial::default();
-        if sum.is_sealed() && !known.is_sealed() {
-            // What is not named is a hole: say so, and name everything that the target does not.
-            sum.lay_over(&known);
+        if sum.is_sealed() {
             return Ok((drop, Some((into, sum))));
         }
-        for (slot, to) in sum.iter().filter(|(slot, _)| known.get(*slot) == Slot::Unset) {
-            taken.set(slot, to);
+        // All that goes is said again, also what the target has: in memory it may be more complete than the
+        // journal knows (a page that has piled up is written out whole), and a replay would miss the rest.
+        let mut taken = Partial::default();
+        for version in versions.iter().filter(|(epoch, _)| **epoch != into).map(|(_, version)| version) {
+            version.iter().for_each(|(slot, _)| taken.set(slot, sum.get(slot)));
         }
         Ok((drop, (!taken.is_empty()).then_some((into, taken))))
     }
