@@ -123,8 +123,10 @@ impl Level {
                 version.partial.lay_over(&newer.partial);
             }
         }
-        let newest = all.first_key_value();
-        if !newest.is_some_and(|(_, version)| version.partial.is_complete()) {
+        // A complete version is enough if it is the newest, and what the generations have need not be: reclaim
+        // completes old versions while newer ones are in the index only.
+        let newest = all.get(&std::cmp::Reverse(self.limit));
+        if !newest.is_some_and(|version| version.partial.is_complete()) {
             read_versions(index, self.key, self.limit, &mut |epoch, partial| {
                 let version = all.entry(std::cmp::Reverse(epoch)).or_default();
                 if !version.dropped {

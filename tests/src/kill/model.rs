@@ -22,6 +22,7 @@ impl Volume {
 }
 
 /// A data command in flight.
+#[derive(Clone, Debug)]
 struct Flight {
     volume: String,
     maybe: Maybe,
@@ -35,7 +36,7 @@ pub(super) type ImageName = (String, Option<String>);
 pub(super) type Found = BTreeMap<ImageName, Vec<u64>>;
 
 /// The pool as it should be.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct World {
     pub(super) volumes: BTreeMap<String, Volume>,
     flights: BTreeMap<u64, Flight>,
