@@ -5,4 +5,4 @@ name=${1:?usage: soak.sh TEST}
 find_rust
 need_everything
 [ -e "tests/tests/$name.rs" ] || die "tests/tests/$name.rs does not exist yet"
-exec cargo test --release --package ashlar-tests --test "$name" -- --nocapture
+exec cargo test --release --package ashlar-tests --test "$name" -- --nocapture --include-ignored
