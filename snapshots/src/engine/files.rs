@@ -26,6 +26,9 @@ pub struct PoolFiles {
     pub patience: Duration,
 }
 
+/// Devices and index, opened and locked.
+pub type OpenFiles = (Vec<Arc<dyn Disk>>, Arc<RocksIndex>);
+
 /// Why devices or index could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
@@ -53,10 +56,7 @@ impl PoolFiles {
     ///
     /// # Errors
     /// [`FilesError`]; `Busy` when the patience is over.
-    pub fn open(
-        &self,
-        waiting: &mut dyn FnMut(&Path),
-    ) -> Result<(Vec<Arc<dyn Disk>>, Arc<RocksIndex>), FilesError> {
+    pub fn open(&self, waiting: &mut dyn FnMut(&Path)) -> Result<OpenFiles, FilesError> {
         self.open_with(waiting, RocksIndex::open)
     }
 
@@ -64,10 +64,7 @@ impl PoolFiles {
     ///
     /// # Errors
     /// [`FilesError`].
-    pub fn open_new(
-        &self,
-        waiting: &mut dyn FnMut(&Path),
-    ) -> Result<(Vec<Arc<dyn Disk>>, Arc<RocksIndex>), FilesError> {
+    pub fn open_new(&self, waiting: &mut dyn FnMut(&Path)) -> Result<OpenFiles, FilesError> {
         self.open_with(waiting, RocksIndex::create)
     }
 
@@ -75,7 +72,7 @@ impl PoolFiles {
         &self,
         waiting: &mut dyn FnMut(&Path),
         open_index: fn(&Path, IndexOptions) -> Result<RocksIndex, IndexError>,
-    ) -> Result<(Vec<Arc<dyn Disk>>, Arc<RocksIndex>), FilesError> {
+    ) -> Result<OpenFiles, FilesError> {
         let give_up = Instant::now() + self.patience;
         let mut disks: Vec<Arc<dyn Disk>> = Vec::with_capacity(self.devices.len());
         for path in &self.devices {

@@ -28,7 +28,7 @@ pub use background::Budget;
 pub use diff::ChangedRange;
 pub(crate) use entries::{decode_value, split_live};
 pub use entries::{EntryCondition, EntryEdit};
-pub use files::{FilesError, PoolFiles};
+pub use files::{FilesError, OpenFiles, PoolFiles};
 pub use scrub::{DamagedRange, ScrubProgress};
 pub use stats::EngineStats;
 pub use volume::{Extent, Volume, WriteOptions, IO_MAX};

@@ -176,7 +176,7 @@ impl Run {
         let more = match self.until {
             Until::Count(count) => n < count,
             // The clock is looked at every eighth time: a cached read takes little longer than the look.
-            Until::Time(time) => n % 8 != 0 || self.start.elapsed() < time,
+            Until::Time(time) => !n.is_multiple_of(8) || self.start.elapsed() < time,
         };
         self.begun.set(n + 1);
         more.then_some(n)
