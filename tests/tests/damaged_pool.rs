@@ -7,6 +7,8 @@
 //!
 //! `ASHLAR_DAMAGE_SEEDS` = how many seeds, `ASHLAR_DAMAGE_SEED` = one alone.
 
+#![allow(clippy::unwrap_used)] // all of it is a test
+
 use ashlar_tests::sim::{FaultPlan, Machine, Rng};
 use block_layer::format::PoolName;
 use block_layer::index::{Batch, Index, TwinIndex};

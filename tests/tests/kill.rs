@@ -2,6 +2,8 @@
 //! that was answered is there after the next open, every other one wholly or not at all, and the accounts
 //! agree with a full walk. `ASHLAR_KILL_ROUNDS=n` kills n times; `ASHLAR_KILL_SEED=n` chooses the commands.
 
+#![allow(clippy::unwrap_used)] // all of it is a test
+
 use ashlar_tests::kill::{self, Setup};
 use std::path::{Path, PathBuf};
 

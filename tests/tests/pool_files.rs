@@ -1,6 +1,8 @@
 //! Pools on real files: RocksDB, tokio, and each way to drive a device. What goes wrong with devices and
 //! index directories is an error that names the device (or the pool) and the remedy.
 
+#![allow(clippy::unwrap_used)] // all of it is a test
+
 use ashlar_tests::sim::Rng;
 use block_layer::device::{Backend, Direct, DiskOptions, FileDisk};
 use block_layer::format::superblock::{SLOT_OFFSETS, SUPERBLOCK_LEN};
@@ -85,10 +87,9 @@ async fn create(files: &PoolFiles, force: bool) -> Outcome<Arc<Engine>> {
 
 /// Opens devices and index. What a closed engine had may still be in use for a moment.
 async fn parts_when_free(files: &PoolFiles, new: bool) -> Outcome<EngineParts> {
-    let busy = |e: &Box<dyn Error>| e.to_string().contains("in use");
     for _ in 0..500 {
         match parts(files, new) {
-            Err(e) if busy(&e) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(e) if e.to_string().contains("in use") => tokio::time::sleep(Duration::from_millis(10)).await,
             parts => return parts,
         }
     }
