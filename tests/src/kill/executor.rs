@@ -22,6 +22,9 @@ const DEVICE_BYTES: u64 = 160 << 20;
 /// Bytes of the journal's ring: small, so that it goes round often.
 const RING_BYTES: u64 = 2 << 20;
 
+/// Audits that may be disturbed before one must hold.
+const AUDITS: usize = 50;
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs the child until stdin ends or it is killed.
@@ -129,12 +132,25 @@ async fn perform(engine: &Arc<Engine>, id: u64, command: Command) -> Result<Stri
         }
         Command::List => return Ok(list(engine)),
         Command::Audit => {
-            while engine.background_step().await? {}
-            engine.audit().await?;
+            audit(engine).await?;
         }
         command => administer(engine, command).await?,
     }
     Ok(String::new())
+}
+
+/// Finishes the background work and audits; an audit that something committed under says nothing.
+async fn audit(engine: &Arc<Engine>) -> Result<(), Failure> {
+    let mut tries = 0;
+    loop {
+        while engine.background_step().await? {}
+        let before = engine.stats().store.visible;
+        match engine.audit().await {
+            Err(e) if engine.stats().store.visible == before || tries == AUDITS => return Err(e.into()),
+            Err(_) => tries += 1,
+            Ok(()) => return Ok(()),
+        }
+    }
 }
 
 async fn administer(engine: &Arc<Engine>, command: Command) -> Result<(), Failure> {
