@@ -221,7 +221,8 @@ impl Iovecs {
             }
             let len = rest.len().min(room);
             // Blocks of one large write are neighbours in memory: one piece spares the kernel many.
-            let follows = |last: &libc::iovec| last.iov_base as usize + last.iov_len == rest.as_ptr() as usize;
+            let at = rest.as_ptr() as usize;
+            let follows = |last: &libc::iovec| last.iov_base as usize + last.iov_len == at;
             if let Some(last) = self.0.last_mut().filter(|last| follows(last)) {
                 last.iov_len += len;
                 room -= len;
