@@ -143,7 +143,8 @@ impl Report {
             let met = row.met().map_or("null".into(), |met| met.to_string());
             let _ = writeln!(
                 out,
-                "    {{\"stage\": {}, \"row\": {}, \"figure\": {:.4}, \"unit\": {}, \"peer\": {}, \"ratio\": {}, \
+                "    {{\"stage\": {}, \"row\": {}, \"figure\": {:.4}, \"unit\": {}, \"peer\": {}, \
+                 \"ratio\": {}, \
                  \"goal\": {}, \"met\": {met}}}{comma}",
                 quoted(&row.stage),
                 quoted(&row.name),
