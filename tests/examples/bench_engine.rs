@@ -1,8 +1,8 @@
 //! `make bench-engine`: the engine against the file it would live on, in turn, in one run.
 //!
-//! `cargo run --release --example bench_engine -- RESULT.json`. Settings come from the environment: `DIR` for
-//! the data files (three volumes' worth; removed afterwards), `ROUNDS`, `SECS` of a round, `SIZE` of the volume
-//! in MiB, `SNAPSHOTS`, `QUICK=1` for small ones of all, `ONLY` one stage, `ROW` one row (a part of its name).
+//! `cargo run --release --example bench_engine -- RESULT.json`. Settings come from the environment: `DIR`
+//! for the data files (three volumes' worth; removed afterwards), `ROUNDS`, `SECS` of a round, `SIZE` of the
+//! volume in MiB, `SNAPSHOTS`, `QUICK=1` for small ones of all, `ONLY` one stage, `ROW` a part of a row's name.
 
 use ashlar_tests::bench::load::{random_data, Target};
 use ashlar_tests::bench::report::{self, Goal, Report};
