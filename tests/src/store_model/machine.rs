@@ -71,11 +71,8 @@ impl Inner {
     }
 
     fn order(&self, op: &Op, tx: &mut Tx<'_>) -> Result<Vec<Change>, Refusal<&'static str>> {
-        if let Some((key, expected)) = op.guard {
-            let (found, seq) = self.newest(key);
-            if found.map(|e| e.pba) != expected {
-                return Err(Refusal::Bounce(seq));
-            }
+        if !op.late {
+            self.check_guard(op)?;
         }
         let entries: Vec<Option<Entry>> = op.keys().iter().map(|key| self.newest(*key).0).collect();
         if entries.iter().flatten().any(|e| tx.needs_refs(e.pba)) {
@@ -105,7 +102,19 @@ impl Inner {
                 changes.push((*to, Some(shared)));
             }
         }
+        if op.late {
+            self.check_guard(op)?;
+        }
         Ok(changes)
+    }
+
+    fn check_guard(&self, op: &Op) -> Result<(), Refusal<&'static str>> {
+        let Some((key, expected)) = op.guard else { return Ok(()) };
+        let (found, seq) = self.newest(key);
+        match found.map(|e| e.pba) == expected {
+            true => Ok(()),
+            false => Err(Refusal::Bounce(seq)),
+        }
     }
 
     fn change(&mut self, changes: impl IntoIterator<Item = Change>) {

@@ -97,7 +97,7 @@ impl Pool {
     /// When the power goes away.
     pub fn commit(&mut self, store: &Arc<Store<Toy>>, act: Act) -> Result<Seq, CommitError<&'static str>> {
         self.next += 1;
-        let op = Op { id: self.next - 1, barrier: false, guard: None, act, ballast: 0 };
+        let op = Op { id: self.next - 1, barrier: false, guard: None, late: false, act, ballast: 0 };
         let done = self.machine.run(store.commit(op)).expect("no power cut is planned")?;
         Ok(done.seq())
     }
@@ -110,7 +110,7 @@ impl Pool {
         let blocks = (0..count).map(|nth| content(tag(self.next, nth))).collect();
         let act = Act::Write { key, blocks, purpose: Purpose::Write };
         self.next += 1;
-        let op = Op { id: self.next - 1, barrier: false, guard: None, act, ballast: 0 };
+        let op = Op { id: self.next - 1, barrier: false, guard: None, late: false, act, ballast: 0 };
         self.machine.run(store.commit(op)).map(drop)
     }
 
