@@ -49,6 +49,13 @@ impl Toy {
         self.lock().visible.clone()
     }
 
+    /// Keys that name a block.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)] // a count for tests, not a collection
+    pub fn len(&self) -> usize {
+        self.lock().visible.len()
+    }
+
     /// What one key names.
     pub(super) fn get(&self, key: u32) -> Option<Entry> {
         self.lock().visible.get(&key).copied()
