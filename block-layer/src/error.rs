@@ -67,10 +67,10 @@ pub enum IndexError {
         what: &'static str,
     },
     /// The files of the index are damaged: it must be repaired or rebuilt, a retry will not help.
-    #[error("index: its files are damaged: {0}")]
+    #[error("index: its files are damaged: {0}: restore the index directory")]
     Corrupt(String),
     /// The directory holds no index: it is missing, empty, or something else's.
-    #[error("index: {} holds no index", .dir.display())]
+    #[error("index: {} holds no index: name the pool's own index directory", .dir.display())]
     Missing {
         /// The directory.
         dir: PathBuf,
@@ -82,12 +82,12 @@ pub enum IndexError {
         dir: PathBuf,
     },
     /// The index is open already, in this process or another one.
-    #[error("index: {} is in use by another process", .dir.display())]
+    #[error("index: {} is in use by another process: stop that process", .dir.display())]
     Busy {
         /// The directory.
         dir: PathBuf,
     },
     /// No space left on the file system of the index.
-    #[error("index: no space left on its file system")]
+    #[error("index: no space left on its file system: free some")]
     Full,
 }

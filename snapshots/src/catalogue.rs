@@ -376,3 +376,6 @@ impl Record for Vec<Trim> {
         (0..count).map(|_| Trim::decode(reader)).collect()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -13,6 +13,8 @@ pub mod catalogue;
 pub mod decode;
 pub mod engine;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod generation;
 pub mod held;
 pub mod ids;

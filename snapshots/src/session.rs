@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 /// A token that commands carry. Cloning gives the same session.
 #[derive(Clone, Debug, Default)]
-pub struct Session(Arc<AtomicBool>);
+pub struct Session {
+    fenced: Arc<AtomicBool>,
+    number: u64,
+}
 
 impl Session {
     /// A session that is not fenced.
@@ -14,14 +17,26 @@ impl Session {
         Session::default()
     }
 
+    /// The same session with a number, for whoever observes the commit order and wants to know a command again.
+    #[must_use]
+    pub fn numbered(&self, number: u64) -> Session {
+        Session { fenced: self.fenced.clone(), number }
+    }
+
+    /// See [`Session::numbered`]; 0 if it was not called.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Whether its commands are refused.
     #[must_use]
     pub fn is_fenced(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.fenced.load(Ordering::Acquire)
     }
 
     /// Refuses whatever is not ordered yet. [`crate::Engine::fence`] also waits for what is.
     pub(crate) fn fence(&self) {
-        self.0.store(true, Ordering::Release);
+        self.fenced.store(true, Ordering::Release);
     }
 }

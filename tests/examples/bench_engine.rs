@@ -9,16 +9,21 @@ use ashlar_tests::bench::load::{random_data, Target};
 use ashlar_tests::bench::report::{self, Goal, Report};
 use ashlar_tests::bench::rig::{self, Place, Raw};
 use ashlar_tests::bench::steady::Bench;
-use ashlar_tests::bench::{process, Failure, Settings};
+use ashlar_tests::bench::{process, recovery, Failure, Settings};
 use snapshots::EngineConfig;
 use std::path::PathBuf;
 use std::time::Duration;
 
 fn main() -> Result<(), Failure> {
     let result = std::env::args().nth(1).ok_or("usage: bench_engine RESULT.json")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if result == recovery::CHILD {
+        let dir = std::env::args().nth(2).ok_or("a directory is missing")?;
+        let say = |full| println!("{full}");
+        return runtime.block_on(recovery::fill_journal(dir.as_ref(), &random_data(), say));
+    }
     let settings = settings()?;
     std::fs::create_dir_all(&settings.dir)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     println!("{}", report::head());
     let mut report = Report::new(|row| println!("{}", row.line()));
     let ended = runtime.block_on(stages(&settings, &mut report));
@@ -62,11 +67,27 @@ async fn stages(settings: &Settings, report: &mut Report) -> Result<(), Failure>
     let place = Place::new(&settings.dir, "main");
     let ended = main_pool(&mut bench, &place).await;
     place.remove();
-    ended
+    ended?;
+    if settings.wants("history") {
+        let place = Place::new(&settings.dir, "history");
+        let ended = bench.histories(&place).await;
+        place.remove();
+        ended?;
+    }
+    if settings.wants("recovery") {
+        let place = Place::new(&settings.dir, "kill");
+        let ended = bench.recovery(&place).await;
+        place.remove();
+        ended?;
+    }
+    Ok(())
 }
 
 /// The pool that the volume fills to four fifths: all rows fresh, then aged.
 async fn main_pool(bench: &mut Bench<'_>, place: &Place) -> Result<(), Failure> {
+    if !["fresh", "aged"].iter().any(|stage| bench.settings.wants(stage)) {
+        return Ok(());
+    }
     let len = bench.settings.volume;
     let file = len / 4 * 5 + len / 32;
     let engine = place.create(file, EngineConfig::default()).await?;
@@ -90,6 +111,12 @@ async fn stage(bench: &mut Bench<'_>, place: &Place, stage: &str) -> Result<(), 
     }
     let engine = place.open(EngineConfig::default()).await?;
     bench.warm_rows(stage, &Target::volume(&engine, "volume")?, len).await?;
+    if bench.settings.row.is_none() {
+        let id = engine.find_dataset("volume")?;
+        bench.first_writes(stage, &engine, id).await?;
+        bench.creation(stage, &engine, id).await?;
+        bench.stalls(stage, &engine, id).await?;
+    }
     rig::close(engine).await?;
     let engine = place.open(EngineConfig { page_cache_bytes: 0, ..EngineConfig::default() }).await?;
     bench.cold_rows(stage, &Target::volume(&engine, "volume")?, len).await?;

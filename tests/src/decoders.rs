@@ -10,6 +10,7 @@ use block_layer::format::membership::MembershipChange;
 use block_layer::format::record::{Effects, Header, HEADER};
 use block_layer::format::superblock::Superblock;
 use block_layer::Pba;
+pub use snapshots::fuzz::{catalogue, entry, key, map_page, mutations, space_table, touched};
 
 /// Feeds one input to a decoder.
 pub type Decode = fn(&[u8]);
@@ -18,11 +19,18 @@ pub type Decode = fn(&[u8]);
 pub const DECODERS: &[(&str, Decode)] = &[
     ("address", address),
     ("bitmap", bitmap),
+    ("catalogue", catalogue),
     ("cut", cut),
+    ("entry", entry),
+    ("key", key),
+    ("map_page", map_page),
     ("membership", membership),
+    ("mutations", mutations),
     ("record", record),
+    ("space_table", space_table),
     ("summary", summary),
     ("superblock", superblock),
+    ("touched", touched),
 ];
 
 /// An address of a block: whatever fits in 48 bits splits into segment and slot, and is put together again.

@@ -2,8 +2,10 @@
 
 pub mod bench;
 pub mod decoders;
+pub mod kill;
 pub mod sim;
 pub mod skip;
 pub mod small;
 pub mod source;
 pub mod store_model;
+pub mod world;

@@ -3,11 +3,15 @@
 //! A finding of `make fuzz` is added to the corpus with its repair, and is checked here ever after.
 
 use ashlar_tests::decoders::DECODERS;
+use ashlar_tests::sim::Rng;
 use ashlar_tests::source;
 use std::collections::BTreeSet;
 use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
+
+/// Damaged inputs that each decoder gets.
+const DAMAGED: u32 = 50_000;
 
 #[test]
 fn every_input_of_the_corpus_is_decoded_without_panic() {
@@ -32,6 +36,38 @@ fn every_decoder_survives_short_and_uniform_input() {
         for fill in [0, 1, 0x7f, 0x80, 0xff] {
             (0..=4160).step_by(13).for_each(|len| decode(&vec![fill; len]));
         }
+    }
+}
+
+/// `make fuzz` in small: some thousand inputs near those of the corpus, the same ones every time.
+#[test]
+fn every_decoder_survives_damaged_inputs_of_the_corpus() {
+    for (name, decode) in DECODERS {
+        let dir = source::root().join("fuzz/corpus").join(name);
+        let inputs: Vec<Vec<u8>> =
+            names(&dir).iter().map(|input| fs::read(dir.join(input)).expect("readable")).collect();
+        let mut rng = Rng::new(18);
+        for _ in 0..DAMAGED {
+            let mut input = rng.pick(&inputs).clone();
+            (0..=rng.below(4)).for_each(|_| damage(&mut input, &mut rng));
+            if catch_unwind(|| decode(&input)).is_err() {
+                panic!("decoder {name} panics on {input:02x?}");
+            }
+        }
+    }
+}
+
+fn damage(input: &mut Vec<u8>, rng: &mut Rng) {
+    let at = rng.below(input.len() as u64 + 1) as usize;
+    match (rng.below(5), input.get_mut(at)) {
+        (0, _) => input.truncate(at),
+        (1, Some(byte)) => *byte ^= 1 << rng.below(8),
+        (2, Some(byte)) => *byte = *rng.pick(&[0, 1, 0x7f, 0x80, 0xfe, 0xff]),
+        (3, _) => {
+            let from = rng.below(at as u64 + 1) as usize;
+            input.extend_from_within(from..at);
+        }
+        _ => input.insert(at, rng.next() as u8),
     }
 }
 

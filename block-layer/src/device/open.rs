@@ -49,37 +49,37 @@ pub struct DiskOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is no such file or device.
-    #[error("{}: no such file or device", path.display())]
+    #[error("{}: no such file or device: check the path", path.display())]
     Missing {
         /// The path as it was given.
         path: PathBuf,
     },
     /// This process may not read and write it.
-    #[error("{}: permission to read and write is denied", path.display())]
+    #[error("{}: permission to read and write is denied: grant it to this process", path.display())]
     NoPermission {
         /// The path as it was given.
         path: PathBuf,
     },
     /// Another opener holds it: a server, a mount, or one that was killed and whose writes still drain.
-    #[error("{}: in use by another process", path.display())]
+    #[error("{}: in use by another process: stop that process, or name each device once", path.display())]
     Busy {
         /// The path as it was given.
         path: PathBuf,
     },
     /// A directory, a socket, a terminal...
-    #[error("{}: neither a regular file nor a block device", path.display())]
+    #[error("{}: neither a regular file nor a block device: name one of these", path.display())]
     NotADisk {
         /// The path as it was given.
         path: PathBuf,
     },
     /// A file that was to be created is there already.
-    #[error("{}: exists already and is not overwritten", path.display())]
+    #[error("{}: exists already and is not overwritten: choose another path, or remove it", path.display())]
     Exists {
         /// The path as it was given.
         path: PathBuf,
     },
     /// The options insist on what this system or device cannot do.
-    #[error("{}: {what} is not available here", path.display())]
+    #[error("{}: {what} is not available here: let the mode be chosen automatically", path.display())]
     Unavailable {
         /// The path as it was given.
         path: PathBuf,

@@ -10,9 +10,9 @@
 //!
 //! Read next: `failure` (what a failed write does to the batches behind it), `flush`, `checkpoint`.
 
-use super::machine::{Machine, Marks, Refusal, Tx};
+use super::machine::{Contradiction, Machine, Marks, Refusal, Tx};
 use super::state::{Batch, Health, InFlight, Queued, State, Work};
-use super::{CommitError, Store, LARGEST_OP_RECORD};
+use super::{CommitError, FailReason, Store, LARGEST_OP_RECORD};
 use crate::device::Io;
 use crate::error::DiskError;
 use crate::format::record::{Header, Kind, BODY_MAX, HEADER};
@@ -205,14 +205,23 @@ impl<M: Machine> Store<M> {
 
     /// A batch's writes ended: applies what is now complete in order, and answers it.
     fn finished(self: &Arc<Self>, seq: Seq, result: Result<(), DiskError>) {
-        let mut answers = Vec::new();
+        let (mut answers, mut contradicted) = (Vec::new(), None);
         {
             let mut state = self.lock();
             state.mark_finished(seq, result);
-            while let Some(batch) = state.pop_finished() {
-                self.apply(&mut state, batch, &mut answers);
+            while let Some(flight) = state.pop_finished() {
+                if let Err(contradiction) = self.apply(&mut state, &flight) {
+                    // Nothing behind it may become visible; its callers hear of it with all others.
+                    let reason = FailReason::Contradiction(contradiction);
+                    state.health = Health::Failed(reason.clone());
+                    state.inflight.push_front(flight);
+                    contradicted = Some(reason);
+                    break;
+                }
+                let seq = flight.batch.seq;
+                answers.extend(flight.batch.ops.into_iter().map(|(q, reply)| (q.answer, (seq, reply))));
             }
-            if state.must_redo() {
+            if contradicted.is_none() && state.must_redo() {
                 self.runtime.spawn(Box::pin(self.clone().redo()));
             }
         }
@@ -220,33 +229,37 @@ impl<M: Machine> Store<M> {
         for (answer, reply) in answers {
             let _ = answer.send(Ok(reply));
         }
+        if let Some(reason) = contradicted {
+            self.fail(reason);
+        }
     }
 
     /// Makes one batch visible. The caller holds the lock and calls in sequence order.
-    fn apply(&self, state: &mut State<M>, batch: InFlight<M>, answers: &mut Vec<Answer<M>>) {
-        let InFlight { batch, end, .. } = batch;
+    ///
+    /// # Errors
+    /// It does not fit the state it was ordered by: that came from a damaged index, or is our own bug.
+    fn apply(&self, state: &mut State<M>, flight: &InFlight<M>) -> Result<(), Contradiction> {
+        let InFlight { batch, end, .. } = flight;
         let seq = batch.seq;
-        state.apply_effects(&batch).expect("a batch that we ordered fits the allocator's state");
+        state.apply_effects(batch)?;
         for written in &batch.effects.written {
             state.unflushed_bytes += written.crcs.len() as u64 * BLOCK as u64;
         }
         if !batch.effects.body.is_empty() {
-            self.machine.apply(seq, &batch.effects.body).expect("a batch that we ordered fits the machine");
+            self.machine.apply(seq, &batch.effects.body)?;
         }
         if let Some(change) = &batch.membership {
             self.apply_membership(state, change);
         }
-        state.applied_to(seq, end, self.runtime.now());
+        state.applied_to(seq, *end, self.runtime.now());
         state.redos = 0;
         if batch.kind() != Kind::Mark {
             state.last_content = seq;
         }
         self.applied.store(seq.0, std::sync::atomic::Ordering::Release);
-        answers.extend(batch.ops.into_iter().map(|(queued, reply)| (queued.answer, (seq, reply))));
+        Ok(())
     }
 }
-
-type Answer<M> = (super::state::AnswerTo<M>, (Seq, Option<<M as Machine>::Reply>));
 
 impl<M: Machine> State<M> {
     /// Orders what is queued into the next batch. Operations that are refused go to `refused`.
@@ -259,7 +272,8 @@ impl<M: Machine> State<M> {
         if self.queue.is_empty() {
             return Step::Idle;
         }
-        if self.redoing || self.inflight.len() >= BATCHES || store.starves(self) {
+        let busy = self.redoing || self.inflight.len() >= BATCHES || self.barred(&store.machine);
+        if busy || store.starves(self) {
             return Step::Wait;
         }
         let mut batch = Batch::new(self.next.seq);

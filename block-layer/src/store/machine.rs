@@ -54,7 +54,7 @@ pub trait Machine: Send + Sync + 'static {
     /// The effects are written and visible from now on. In sequence order, also at replay.
     ///
     /// # Errors
-    /// At replay only: the body does not decode, or contradicts the state.
+    /// The body does not decode, or contradicts the state: the index or the journal is damaged.
     fn apply(&self, seq: Seq, body: &[u8]) -> Result<(), Contradiction>;
     /// Forget everything that was ordered and not applied: it is going to be ordered again.
     fn discard(&self);

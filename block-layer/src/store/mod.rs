@@ -101,6 +101,9 @@ pub enum FailReason {
     /// The index could not be written.
     #[error("the index could not be written: {0}")]
     Index(IndexError),
+    /// A commit did not fit the state that it was ordered by: the index is damaged, or we have a bug.
+    #[error("a commit does not fit the pool's state: {0}; its index is damaged")]
+    Contradiction(Contradiction),
     /// A superblock could not be written.
     #[error("the superblocks could not be written: {0}")]
     Superblock(String),

@@ -21,6 +21,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore};
 
+/// Fewest reference counts in memory: an operation needs those of all segments that it touches at once, or it
+/// would be prepared again for ever.
+const REF_ENTRIES_MIN: usize = 1 << 16;
+
 /// What a pool is opened from.
 pub struct Parts {
     /// The runtime.
@@ -267,7 +271,7 @@ async fn load_allocator(parts: &Parts, sizes: &Sizes) -> Result<Allocator, OpenE
     let summaries = unblock(&*parts.runtime, move || read_summaries(&*index, &sizes)).await?;
     let config = AllocConfig {
         reserve_blocks: parts.config.reserve_bytes / BLOCK as u64,
-        ref_entries: parts.config.ref_entries,
+        ref_entries: parts.config.ref_entries.max(REF_ENTRIES_MIN),
     };
     let wrong = |e: crate::alloc::Damaged| Contradiction(e.to_string());
     Ok(Allocator::new(config, summaries).map_err(wrong)?)

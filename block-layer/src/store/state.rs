@@ -171,6 +171,14 @@ impl<M: Machine> State<M> {
         !self.index_full && (self.alloc.space().quarantined > 0 || !self.inflight.is_empty())
     }
 
+    /// Whether something that is ordered alone is in flight: what comes after it waits until it is visible.
+    pub(super) fn barred(&self, machine: &M) -> bool {
+        let bars = |queued: &Queued<M>| !matches!(queued.work, Work::Mark) && queued.is_barrier(machine);
+        // It is alone in its batch, and the last one.
+        let last = self.inflight.back().and_then(|b| b.batch.ops.first());
+        last.is_some_and(|(queued, _)| bars(queued))
+    }
+
     pub(super) fn mark_finished(&mut self, seq: Seq, result: Result<(), DiskError>) {
         // It is not there any more when the pool failed meanwhile.
         if let Some(batch) = self.inflight.iter_mut().find(|b| b.batch.seq == seq) {
@@ -180,6 +188,9 @@ impl<M: Machine> State<M> {
 
     /// The oldest batch in flight if it is written; nothing behind a failed one.
     pub(super) fn pop_finished(&mut self) -> Option<InFlight<M>> {
+        if let Health::Failed(_) = self.health {
+            return None;
+        }
         match self.inflight.front()?.result {
             Some(Ok(())) => self.inflight.pop_front(),
             Some(Err(_)) => {

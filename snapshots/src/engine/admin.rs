@@ -233,8 +233,8 @@ impl Engine {
                     id: *id,
                     name: name.clone(),
                     size: snapshot.size,
-                    referenced: snapshot.referenced * BLOCK as u64,
-                    unique: unique * BLOCK as u64,
+                    referenced: bytes(snapshot.referenced),
+                    unique: bytes(unique),
                     clones: snapshot.children,
                 })
             })
@@ -265,10 +265,15 @@ fn info(state: &crate::machine::State, id: DatasetId) -> Option<DatasetInfo> {
         kind: dataset.kind,
         attributes: dataset.attributes.clone(),
         size: dataset.size,
-        referenced: (held.referenced_live() + branch.inherited) * BLOCK as u64,
-        unique: unique * BLOCK as u64,
+        referenced: bytes(held.referenced_live().saturating_add(branch.inherited)),
+        unique: bytes(unique),
         origin: branch.origin,
     })
+}
+
+/// Bytes of blocks; a damaged index may count more of them than there are.
+fn bytes(blocks: u64) -> u64 {
+    blocks.saturating_mul(BLOCK as u64)
 }
 
 fn dataset_of(reply: Reply) -> DatasetId {

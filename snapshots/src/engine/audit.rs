@@ -95,7 +95,7 @@ impl Engine {
                 Live::Gone => None,
             };
             let whole = record.live == Live::Yes;
-            let referenced = whole.then(|| held.referenced_live() + record.inherited);
+            let referenced = whole.then(|| held.referenced_live().saturating_add(record.inherited));
             views.extend(cursor.map(|cursor| Seen { view: View::Live, cursor, unique: None, referenced }));
             (views, record.first, held.total(), record.inherited, whole)
         };

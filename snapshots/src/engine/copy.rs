@@ -38,7 +38,10 @@ impl Volume {
             check_end(self, offset, len, size)?;
             let _pin = engine.store.pin();
             let object = source.object_id();
-            let pointers = engine.pointers(from_branch, object, from_view, from_block, count).await?;
+            let pointers = match engine.pointers(from_branch, object, from_view, from_block, count).await {
+                Err(e) if source.has_moved(&e, (from_branch, from_view)) => continue,
+                pointers => pointers?,
+            };
             let from = match source.snapshot_id() {
                 Some(id) => Source::Snapshot(id),
                 None => Source::Live { branch: from_branch, object, block: from_block },
@@ -60,9 +63,15 @@ impl Volume {
                 Err(Retry::Failed(e)) => return Err(e),
                 Err(Retry::After(seq)) => {
                     engine.store.wait_visible(seq).await;
-                    engine.ready(branch, self, block, count).await?;
-                    if from_view == View::Live {
-                        engine.ready(from_branch, source, from_block, count).await?;
+                    let target = engine.ready(branch, self, block, count).await;
+                    let from = match from_view {
+                        View::Live => engine.ready(from_branch, source, from_block, count).await,
+                        View::At(_) => Ok(()),
+                    };
+                    match (target, from) {
+                        (Err(e), _) if !self.has_moved(&e, (branch, View::Live)) => return Err(e),
+                        (_, Err(e)) if !source.has_moved(&e, (from_branch, from_view)) => return Err(e),
+                        _ => {}
                     }
                 }
             }

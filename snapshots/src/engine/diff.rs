@@ -48,9 +48,25 @@ impl Volume {
         start: u64,
         limit: usize,
     ) -> Result<Vec<ChangedRange>, Error> {
+        loop {
+            let (new, old) = (self.view()?, from.map(Volume::view).transpose()?);
+            let ranges = self.compare(new, old.map(|(b, v, _)| (b, v)), start, limit).await?;
+            // A view that went away meanwhile may have been reclaimed in part: look again, or say that it is gone.
+            let (now, then) = (self.view()?, from.map(Volume::view).transpose()?);
+            if (now.0, now.1) == (new.0, new.1) && then.map(|t| (t.0, t.1)) == old.map(|o| (o.0, o.1)) {
+                return Ok(ranges);
+            }
+        }
+    }
+
+    async fn compare(
+        &self,
+        (branch, view, size): (BranchId, View, u64),
+        old: Option<(BranchId, View)>,
+        start: u64,
+        limit: usize,
+    ) -> Result<Vec<ChangedRange>, Error> {
         let engine = self.engine();
-        let (branch, view, size) = self.view()?;
-        let old = from.map(Volume::view).transpose()?.map(|(branch, view, _)| (branch, view));
         let groups = engine.touched_between(self.object_id(), (branch, view), old).await?;
         let mut ranges: Vec<ChangedRange> = Vec::new();
         for ((object, group), touched) in groups {
@@ -132,9 +148,40 @@ impl Engine {
 
     async fn touched_in(&self, object: ObjectId, stretch: Stretch, to: &mut Groups) -> Result<(), Error> {
         let Stretch { branch, after, upto } = stretch;
-        let index = self.store.index().clone();
+        if after >= upto {
+            return Ok(());
+        }
         let first = Epoch(after.0 + 1);
-        let mut found = unblock(&**self.store.runtime(), move || -> Result<_, Error> {
+        loop {
+            let cut = self.space.lock().forgotten;
+            let mut found = self.stored_touched_in(object, stretch).await?;
+            let state = self.space.lock();
+            if state.forgotten != cut {
+                // A checkpoint has ended meanwhile: what it took to the index is in neither of the two.
+                continue;
+            }
+            for generation in state.frozen.as_deref().into_iter().chain([&state.active]) {
+                for epoch in generation.touched_epochs(branch, first, upto) {
+                    let groups = found.entry(epoch).or_default();
+                    generation.overlay_touched(branch, epoch, (ObjectId(0), 0), groups);
+                }
+            }
+            for (at, touched) in found.into_values().flatten().filter(|((o, _), _)| *o == object) {
+                to.entry(at).or_default().union(&touched);
+            }
+            return Ok(());
+        }
+    }
+
+    /// The pages of an object that were touched in a stretch, by epoch, as the index has it.
+    async fn stored_touched_in(
+        &self,
+        object: ObjectId,
+        Stretch { branch, after, upto }: Stretch,
+    ) -> Result<BTreeMap<Epoch, Groups>, Error> {
+        let index = self.store.index().clone();
+        unblock(&**self.store.runtime(), move || {
+            let first = Epoch(after.0 + 1);
             let start = TouchedKey { branch, epoch: first, object: ObjectId(0), group: 0 }.encode();
             let end = prefix_end(&TouchedKey::of_epoch(branch, upto)).expect("it begins with its kind");
             let (mut found, mut damaged) = (BTreeMap::<Epoch, Groups>::new(), None);
@@ -155,18 +202,7 @@ impl Engine {
             })?;
             damaged.map_or(Ok(found), |e| Err(e.into()))
         })
-        .await?;
-        let state = self.space.lock();
-        for generation in state.frozen.as_deref().into_iter().chain([&state.active]) {
-            for epoch in generation.touched_epochs(branch, first, upto) {
-                let groups = found.entry(epoch).or_default();
-                generation.overlay_touched(branch, epoch, (ObjectId(0), 0), groups);
-            }
-        }
-        for (at, touched) in found.into_values().flatten().filter(|((o, _), _)| *o == object) {
-            to.entry(at).or_default().union(&touched);
-        }
-        Ok(())
+        .await
     }
 }
 

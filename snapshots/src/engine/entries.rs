@@ -174,6 +174,18 @@ impl Engine {
         levels
     }
 
+    /// The value of an entry that a branch has from its origin; `None` when it has one of its own, or there is none.
+    pub(super) async fn inherited_entry(
+        &self,
+        branch: BranchId,
+        name: &[u8],
+    ) -> Result<Option<Vec<u8>>, Error> {
+        match self.live_entry(branch, name).await? {
+            Some(_) => Ok(None),
+            None => self.entry(&self.below(branch), name).await,
+        }
+    }
+
     async fn entry(&self, levels: &[(BranchId, Epoch)], name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         for (branch, epoch) in levels {
             if let Some(old) = self.live_entry(*branch, name).await? {
@@ -417,12 +429,13 @@ fn hold(edit: &EntryEdit, current: Option<&[u8]>) -> Result<(), Error> {
 }
 
 /// The birth epoch of a live entry, and its value as [`decode_value`] takes it.
-pub(super) fn split_live(value: &[u8]) -> Result<(Epoch, &[u8]), Error> {
+pub(crate) fn split_live(value: &[u8]) -> Result<(Epoch, &[u8]), Error> {
     let (birth, rest) = value.split_first_chunk().ok_or(Damaged { what: "an entry is too short" })?;
     Ok((Epoch(u32::from_le_bytes(*birth)), rest))
 }
 
-fn decode_value(value: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+/// What an entry says: `None` when it hides what lies below. The inverse of `encode_value`.
+pub(crate) fn decode_value(value: &[u8]) -> Result<Option<Vec<u8>>, Error> {
     match value.split_first() {
         Some((0, [])) => Ok(None),
         Some((1, value)) => Ok(Some(value.to_vec())),

@@ -5,15 +5,20 @@ use crate::catalogue::{DatasetId, Live};
 use crate::error::{Error, Retry};
 use crate::generation::PageKey;
 use crate::ids::{BranchId, Epoch, ObjectId, PageNo, PAGE_BLOCKS};
-use crate::machine::op::{Admin, IoOp, Op, Part};
+use crate::key::{prefix_end, MapKey};
+use crate::machine::op::{Admin, EntryChange, IoOp, Op, Part};
 use crate::map::Pointer;
 use crate::pages::View;
+use block_layer::runtime::unblock;
 use block_layer::store::Wanted;
 use block_layer::{Buf, BLOCK};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Branches above which a page's map is completed in the background.
 const DEPTH_MAX: usize = 4;
+/// Small entries looked at in one go.
+const ENTRIES: usize = 64;
 
 impl Engine {
     /// Makes a clone independent: copies what it shares with its origin, in the background of other commands,
@@ -38,12 +43,20 @@ impl Engine {
                 (branch.id, state.catalogue.datasets[&dataset].size)
             };
             let page_bytes = (PAGE_BLOCKS * BLOCK) as u64;
-            for page in 0..size.div_ceil(page_bytes) {
-                if !progress(page * page_bytes, size) {
+            let mut from = (ObjectId(0), PageNo(0));
+            while let Some((object, page)) = self.mapped_from(branch, from).await? {
+                let done =
+                    if object == ObjectId(0) { page.0.saturating_mul(page_bytes).min(size) } else { size };
+                if !progress(done, size) {
                     return Ok(());
                 }
-                self.copy_page(dataset, branch, PageNo(page)).await?;
+                self.copy_page(dataset, branch, object, page).await?;
+                from = match page.0.checked_add(1) {
+                    Some(next) => (object, PageNo(next)),
+                    None => (ObjectId(object.0.saturating_add(1)), PageNo(0)),
+                };
             }
+            self.copy_entries(dataset, branch).await?;
             self.resize_edge(dataset, size).await?;
             match self.admin(|| Admin::Flattened(branch)).await {
                 // A rollback or a growth may have come between: look again.
@@ -68,9 +81,78 @@ impl Engine {
         Ok(())
     }
 
+    /// The first page at or behind `from` that a branch, or one that it starts from, has a version of.
+    async fn mapped_from(
+        &self,
+        branch: BranchId,
+        from: (ObjectId, PageNo),
+    ) -> Result<Option<(ObjectId, PageNo)>, Error> {
+        let mut first: Option<(ObjectId, PageNo)> = None;
+        let mut level = Some(branch);
+        while let Some(branch) = level {
+            {
+                let state = self.space.lock();
+                for generation in state.frozen.as_deref().into_iter().chain([&state.active]) {
+                    let found = generation.all_pages(branch).filter(|page| *page >= from).min();
+                    first = first.into_iter().chain(found).min();
+                }
+                level = state.catalogue.branches.get(&branch).and_then(|b| b.origin).map(|o| o.branch);
+            }
+            let index = self.store.index().clone();
+            let start = MapKey::of_page(branch, from.0, from.1);
+            let end = prefix_end(&MapKey::of_branch(branch)).expect("it begins with its kind");
+            let found = unblock(&**self.store.runtime(), move || -> Result<_, Error> {
+                let mut found = None;
+                index.scan(&start, &end, &mut |key, _| {
+                    found = Some(MapKey::parse(key));
+                    ControlFlow::Break(())
+                })?;
+                Ok(found.transpose()?.map(|key| (key.object, key.page)))
+            });
+            first = first.into_iter().chain(found.await?).min();
+        }
+        Ok(first)
+    }
+
+    /// Copies the small entries that a branch has from its origin.
+    async fn copy_entries(&self, dataset: DatasetId, branch: BranchId) -> Result<(), Error> {
+        let mut from = Vec::new();
+        loop {
+            let some = self.scan(dataset, None, b"", &from, ENTRIES).await?;
+            let Some((last, _)) = some.last() else { return Ok(()) };
+            from = [&last[..], &[0]].concat();
+            for (name, _) in some {
+                if !self.copy_entry(dataset, branch, &name).await? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Copies one entry, unless the branch has it; `false` when the dataset has another branch now.
+    async fn copy_entry(&self, dataset: DatasetId, branch: BranchId, name: &[u8]) -> Result<bool, Error> {
+        while self.is_live(dataset, branch) {
+            let as_of = self.store.visible();
+            let Some(value) = self.inherited_entry(branch, name).await? else { return Ok(true) };
+            let change = EntryChange { name: name.to_vec(), value: Some(value), old: None, as_of };
+            let parts = vec![Part::Entry(change)];
+            match self.io(IoOp { dataset, branch, session: None, frees: false, beyond: true, parts }).await {
+                Ok(_) => return Ok(true),
+                Err(Retry::Failed(e)) => return Err(e),
+                Err(Retry::After(seq)) => self.store.wait_visible(seq).await,
+            }
+        }
+        Ok(false)
+    }
+
     /// Copies the inherited blocks of one page.
-    async fn copy_page(&self, dataset: DatasetId, branch: BranchId, page: PageNo) -> Result<(), Error> {
-        let object = ObjectId(0);
+    async fn copy_page(
+        &self,
+        dataset: DatasetId,
+        branch: BranchId,
+        object: ObjectId,
+        page: PageNo,
+    ) -> Result<(), Error> {
         let first = page.0 * PAGE_BLOCKS as u64;
         loop {
             self.work_off_range(branch, object, first, PAGE_BLOCKS as u64).await?;
@@ -79,7 +161,10 @@ impl Engine {
                 Some(record) => record.first,
                 None => return Ok(()),
             };
-            let pointers = self.pointers(branch, object, View::Live, first, PAGE_BLOCKS as u64).await?;
+            let pointers = match self.pointers(branch, object, View::Live, first, PAGE_BLOCKS as u64).await {
+                Err(Error::NotFound(_)) if !self.is_live(dataset, branch) => return Ok(()),
+                pointers => pointers?,
+            };
             let inherited =
                 |(slot, p): (usize, &Option<Pointer>)| Some((slot, (*p)?)).filter(|(_, p)| p.birth() < born);
             let old: Vec<(usize, Pointer)> = pointers.iter().enumerate().filter_map(inherited).collect();

@@ -12,6 +12,7 @@ mod background;
 mod copy;
 mod diff;
 mod entries;
+mod files;
 mod flatten;
 mod load;
 mod reclaim;
@@ -25,12 +26,15 @@ pub use admin::{DatasetInfo, SnapshotInfo};
 pub use audit::AuditError;
 pub use background::Budget;
 pub use diff::ChangedRange;
+pub(crate) use entries::{decode_value, split_live};
 pub use entries::{EntryCondition, EntryEdit};
+pub use files::{FilesError, PoolFiles};
 pub use scrub::{DamagedRange, ScrubProgress};
 pub use stats::EngineStats;
 pub use volume::{Extent, Volume, WriteOptions, IO_MAX};
 
 use crate::error::{Error, Retry};
+use crate::machine::observe::Observer;
 use crate::machine::op::{Admin, IoOp, Op, Reply};
 use crate::machine::Keyspace;
 use crate::pages::PAGE_BYTES;
@@ -173,6 +177,11 @@ impl Engine {
     pub async fn fence(&self, session: &Session) {
         session.fence();
         self.store.drain().await;
+    }
+
+    /// Tells `observer` the commit order from now on: for simulations. Only the first observer is heard.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        self.space.observe(observer);
     }
 
     /// Commits one administrative operation.

@@ -185,8 +185,31 @@ impl Engine {
         from: (ObjectId, u64),
         only: Option<(ObjectId, u64)>,
     ) -> Result<Option<((ObjectId, u64), Touched)>, Error> {
+        loop {
+            let cut = self.space.lock().forgotten;
+            let mut known = self.stored_touched(branch, epoch, from).await?;
+            let state = self.space.lock();
+            if state.forgotten != cut {
+                // A checkpoint has ended meanwhile: what it took to the index is in neither of the two.
+                continue;
+            }
+            for generation in state.frozen.as_deref().into_iter().chain([&state.active]) {
+                generation.overlay_touched(branch, epoch, from, &mut known);
+            }
+            let wanted = |at: &(ObjectId, u64)| only.is_none_or(|only| only == *at);
+            return Ok(known.into_iter().find(|(at, touched)| !touched.is_empty() && wanted(at)));
+        }
+    }
+
+    /// The first group of pages that an interval touched, as the index has it.
+    async fn stored_touched(
+        &self,
+        branch: BranchId,
+        epoch: Epoch,
+        from: (ObjectId, u64),
+    ) -> Result<BTreeMap<(ObjectId, u64), Touched>, Error> {
         let index = self.store.index().clone();
-        let mut known = unblock(&**self.store.runtime(), move || -> Result<_, Error> {
+        unblock(&**self.store.runtime(), move || {
             let start = TouchedKey { branch, epoch, object: from.0, group: from.1 }.encode();
             let end = prefix_end(&TouchedKey::of_epoch(branch, epoch)).expect("it begins with its kind");
             let (mut known, mut damaged) = (BTreeMap::new(), None);
@@ -201,12 +224,7 @@ impl Engine {
             })?;
             damaged.map_or(Ok(known), |e| Err(e.into()))
         })
-        .await?;
-        let state = self.space.lock();
-        for generation in state.frozen.as_deref().into_iter().chain([&state.active]) {
-            generation.overlay_touched(branch, epoch, from, &mut known);
-        }
-        Ok(known.into_iter().find(|(at, touched)| !touched.is_empty() && only.is_none_or(|o| o == *at)))
+        .await
     }
 
     /// Changes that remove small entries which only the dead view saw, and hand others to the view before.

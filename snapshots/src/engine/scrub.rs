@@ -112,12 +112,16 @@ impl Engine {
     async fn scrub_all(&self, rate: u64) -> Result<(), Error> {
         let branches: Vec<BranchId> = self.space.lock().catalogue.branches.keys().copied().collect();
         for branch in branches {
-            let mut before = Epoch::ZERO;
+            let (mut after, mut before) = (Epoch::ZERO, Epoch::ZERO);
             // The views are looked up one by one: they may come and go meanwhile.
-            while let Some(seen) = self.next_view(branch, before) {
+            while let Some(seen) = self.next_view(branch, after, before) {
                 self.scrub_view(seen, rate).await?;
                 match seen.view {
-                    View::At(epoch) => before = epoch,
+                    // What is left of a snapshot that is being reclaimed belongs to the next view.
+                    View::At(epoch) if self.space.lock().is_whole(branch, seen.view) => {
+                        (after, before) = (epoch, epoch);
+                    }
+                    View::At(epoch) => after = epoch,
                     View::Live => break,
                 }
             }
@@ -125,11 +129,12 @@ impl Engine {
         Ok(())
     }
 
-    fn next_view(&self, branch: BranchId, before: Epoch) -> Option<Seen> {
+    /// The first view of a branch after `after`; what was born after `before` is to be looked at.
+    fn next_view(&self, branch: BranchId, after: Epoch, before: Epoch) -> Option<Seen> {
         let state = self.space.lock();
         let record = state.catalogue.branches.get(&branch)?;
         let seen = |epoch, view| Seen { branch, first: record.first, before, epoch, view };
-        match state.catalogue.after(branch, before) {
+        match state.catalogue.after(branch, after) {
             Some(snapshot) => Some(seen(snapshot.id.epoch, View::At(snapshot.id.epoch))),
             None => (record.live == Live::Yes).then(|| seen(record.open, View::Live)),
         }
@@ -155,6 +160,9 @@ impl Engine {
         }
         let _pin = self.store.pin();
         let page = self.page_behind(key, seen.view).await?;
+        if !self.space.lock().holds(key, seen.view) {
+            return Ok(());
+        }
         let born = |p: &Pointer| p.birth() > seen.before && p.birth() >= seen.first;
         let blocks: Vec<(u8, Pointer)> = page.iter().filter(|(_, p)| born(p)).collect();
         for batch in blocks.chunks(BATCH) {

@@ -13,7 +13,7 @@ use crate::machine::not_found;
 use crate::machine::op::{Admin, IoOp, Op, Part, WorkOffStep};
 use crate::pages::View;
 use block_layer::runtime::unblock;
-use block_layer::BLOCK;
+use block_layer::{Seq, BLOCK};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -31,30 +31,35 @@ impl Engine {
         count: u64,
     ) -> Result<(), Error> {
         for piece in crate::machine::pieces(block, count) {
-            while let Some(trim) = self.discard_over(branch, object, piece.page) {
-                self.work_off(branch, trim).await?;
+            while let Some((trim, as_of)) = self.discard_over(branch, object, piece.page) {
+                self.work_off(branch, trim, as_of).await?;
             }
         }
         Ok(())
     }
 
-    fn discard_over(&self, branch: BranchId, object: ObjectId, page: PageNo) -> Option<Trim> {
+    fn discard_over(&self, branch: BranchId, object: ObjectId, page: PageNo) -> Option<(Trim, Seq)> {
         let state = self.space.lock();
         let trims = &state.catalogue.branches.get(&branch)?.trims;
-        trims.iter().find(|t| t.covers(object, page)).copied()
+        trims.iter().find(|t| t.covers(object, page)).map(|trim| (*trim, state.applied))
     }
 
     /// Works off one bounded piece of a branch's discards; whether there was any.
     pub(crate) async fn work_off_some(&self, branch: BranchId) -> Result<bool, Error> {
-        let first = self.space.lock().catalogue.branches.get(&branch).and_then(|b| b.trims.first().copied());
+        let first = {
+            let state = self.space.lock();
+            let first = state.catalogue.branches.get(&branch).and_then(|b| b.trims.first().copied());
+            first.map(|trim| (trim, state.applied))
+        };
         match first {
             None => Ok(false),
-            Some(trim) => self.work_off(branch, trim).await.map(|()| true),
+            Some((trim, as_of)) => self.work_off(branch, trim, as_of).await.map(|()| true),
         }
     }
 
-    /// Works off the first pages of a discard. Several may try at a time: one of them gets it done.
-    async fn work_off(&self, branch: BranchId, trim: Trim) -> Result<(), Error> {
+    /// Works off the first pages of a discard that was there at `as_of`. Several may try at a time: one of them
+    /// gets it done.
+    async fn work_off(&self, branch: BranchId, trim: Trim, as_of: Seq) -> Result<(), Error> {
         let (pages, to) = self.mapped_pages(branch, trim).await?;
         let mut step = Vec::with_capacity(pages.len());
         for page in pages {
@@ -67,7 +72,7 @@ impl Engine {
         let own = step.iter().flat_map(|(_, page)| page.iter().map(|(_, p)| p)).collect::<Vec<_>>();
         self.load_refs(own.into_iter()).await?;
         let Trim { object, from, epoch, .. } = trim;
-        let step = WorkOffStep { branch, object, epoch, from, to, pages: step };
+        let step = WorkOffStep { branch, object, epoch, from, to, as_of, pages: step };
         match self.store.commit(Op::Admin(Admin::WorkOff(step))).await.map_err(Retry::from) {
             Ok(_) => Ok(()),
             // Someone else did it, or counts left memory again: the caller looks anew.
@@ -142,7 +147,10 @@ impl Engine {
             let branch = self.space.lock().live_branch(id).map(|b| b.id)?;
             self.work_off_range(branch, ObjectId(0), first, count).await?;
             self.load_range(branch, ObjectId(0), first, count).await?;
-            let pointers = self.pointers(branch, ObjectId(0), View::Live, first, count).await?;
+            let pointers = match self.pointers(branch, ObjectId(0), View::Live, first, count).await {
+                Err(e) if self.volume(id).has_moved(&e, (branch, View::Live)) => continue,
+                pointers => pointers?,
+            };
             if pointers.iter().all(Option::is_none) {
                 return Ok(());
             }

@@ -72,7 +72,7 @@ pub(super) fn resolve(index: &dyn Index, levels: Vec<Level>) -> Result<Resolved,
                 newest = epoch;
             }
             versions = versions.saturating_add(1);
-            sum.lay_under(&partial);
+            sum.lay_under(partial);
             if sum.is_complete() {
                 break;
             }
@@ -103,7 +103,7 @@ pub(super) fn since(
     read_versions(index, level.key, level.limit, &mut |epoch, partial| {
         let version = all.entry(epoch).or_default();
         if !version.dropped {
-            version.partial.lay_under(&partial);
+            version.partial.lay_under(partial);
         }
         epoch <= before
     })?;
@@ -128,7 +128,7 @@ impl Level {
             read_versions(index, self.key, self.limit, &mut |epoch, partial| {
                 let version = all.entry(std::cmp::Reverse(epoch)).or_default();
                 if !version.dropped {
-                    version.partial.lay_under(&partial);
+                    version.partial.lay_under(partial);
                 }
                 version.partial.is_complete()
             })?;

@@ -111,10 +111,16 @@ impl Engine {
         for piece in crate::machine::pieces(block, count) {
             let key = PageKey { branch, object, page: piece.page };
             loop {
-                if let Some(cached) = self.space.lock().pages.get(key, view) {
-                    let first = usize::from(piece.slot);
-                    pointers.extend_from_slice(&cached.page.slots()[first..first + piece.count]);
-                    break;
+                {
+                    let mut state = self.space.lock();
+                    if !state.is_whole(branch, view) {
+                        return Err(gone(branch, view));
+                    }
+                    if let Some(cached) = state.pages.get(key, view) {
+                        let first = usize::from(piece.slot);
+                        pointers.extend_from_slice(&cached.page.slots()[first..first + piece.count]);
+                        break;
+                    }
                 }
                 self.load(key, view).await?;
             }
@@ -189,22 +195,33 @@ impl Volume {
         Ok(Span { offset, len })
     }
 
+    /// Whether an error only says that the live side is another branch now, after a rollback.
+    pub(crate) fn has_moved(&self, error: &Error, from: (BranchId, View)) -> bool {
+        let now = self.view().map(|(branch, view, _)| (branch, view));
+        matches!(error, Error::NotFound(_)) && now.is_ok_and(|now| now != from)
+    }
+
     /// Fills `buf` from byte `offset`. What was never written, or was unmapped, reads as zeroes.
     ///
     /// # Errors
     /// Out of range or unaligned; [`Error::Read`] when a block is damaged or a device fails.
-    pub async fn read(&self, offset: u64, mut buf: Buf) -> Result<Buf, Error> {
-        let (branch, view, size) = self.view()?;
-        let span = self.span(offset, buf.len() as u64, size)?;
-        if span.is_aligned() {
-            let (data, _) = self.read_span(branch, view, span, buf).await?;
-            return Ok(data);
-        }
-        let whole = Buf::zeroed(span.blocks() as usize * BLOCK);
-        let (data, _) = self.read_span(branch, view, span, whole).await?;
+    pub async fn read(&self, offset: u64, buf: Buf) -> Result<Buf, Error> {
         let len = buf.len();
-        buf.copy_from_slice(&data[span.lead()..span.lead() + len]);
-        Ok(buf)
+        let mut buf = Some(buf);
+        loop {
+            let (branch, view, size) = self.view()?;
+            let span = self.span(offset, len as u64, size)?;
+            let whole = match buf.take().filter(|_| span.is_aligned()) {
+                Some(buf) => buf,
+                None => Buf::zeroed(span.blocks() as usize * BLOCK),
+            };
+            match self.read_span(branch, view, span, whole).await {
+                Ok((data, _)) if span.is_aligned() => return Ok(data),
+                Ok((data, _)) => return Ok(Buf::copy_of(&data[span.lead()..span.lead() + len])),
+                Err(e) if self.has_moved(&e, (branch, view)) => {}
+                Err(e) => return Err(e),
+            }
+        }
     }
 
     /// Reads the whole blocks that `span` touches, and tells their pointers.
@@ -417,7 +434,13 @@ impl Volume {
         let mut block = offset / BLOCK as u64;
         while block < last {
             let count = (last - block).min(crate::ids::PAGE_BLOCKS as u64);
-            for pointer in self.engine.pointers(branch, self.object, view, block, count).await? {
+            let pointers = match self.engine.pointers(branch, self.object, view, block, count).await {
+                Err(e) if self.has_moved(&e, (branch, view)) => {
+                    return Box::pin(self.extents(offset, len, limit)).await
+                }
+                pointers => pointers?,
+            };
+            for pointer in pointers {
                 let (from, to) = ((block * BLOCK as u64).max(offset), ((block + 1) * BLOCK as u64).min(end));
                 block += 1;
                 let mapped = pointer.is_some();
@@ -447,7 +470,10 @@ impl Volume {
         loop {
             let (branch, _, size) = self.view()?;
             let span = self.span(offset, len, if mode.beyond { u64::MAX } else { size })?;
-            let old = self.read_old(branch, span, mode.all).await?;
+            let old = match self.read_old(branch, span, mode.all).await {
+                Err(e) if self.has_moved(&e, (branch, View::Live)) => continue,
+                old => old?,
+            };
             self.engine.load_range(branch, self.object, span.first(), span.blocks()).await?;
             let op = IoOp {
                 dataset: self.dataset,
@@ -461,9 +487,10 @@ impl Volume {
                 Ok(_) if options.durable => return self.engine.flush().await.map(drop),
                 Ok(_) => return Ok(()),
                 Err(Retry::Failed(e)) => return Err(e),
-                Err(Retry::After(seq)) => {
-                    self.prepare_again(branch, span, seq).await?;
-                }
+                Err(Retry::After(seq)) => match self.prepare_again(branch, span, seq).await {
+                    Err(e) if self.has_moved(&e, (branch, View::Live)) => {}
+                    again => again?,
+                },
             }
         }
     }
@@ -549,6 +576,14 @@ impl Old {
             pointers: vec![edge.pointer],
         };
         self.edges.iter().map(expect).collect()
+    }
+}
+
+/// The error for a view that is being reclaimed.
+fn gone(branch: BranchId, view: View) -> Error {
+    match view {
+        View::Live => Error::NotFound(format!("the live side of branch {}", branch.0)),
+        View::At(epoch) => no_snapshot(SnapshotId { branch, epoch }),
     }
 }
 

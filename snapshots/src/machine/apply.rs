@@ -51,12 +51,12 @@ impl State {
                 self.entry_orders.insert(key.clone(), seq);
                 self.active.put(key, value);
             }
-            other => self.apply_catalogue(other),
+            other => self.apply_catalogue(seq, other),
         }
         Ok(())
     }
 
-    fn apply_catalogue(&mut self, mutation: Mutation) {
+    fn apply_catalogue(&mut self, seq: Seq, mutation: Mutation) {
         let (key, value) = match mutation {
             Mutation::PutDataset(dataset) => {
                 let entry = (load::dataset_key(dataset.id), Some(load::encode(&dataset)));
@@ -67,10 +67,11 @@ impl State {
                 self.catalogue.remove_dataset(id);
                 (load::dataset_key(id), None)
             }
-            Mutation::PutBranch(branch) => self.put_branch(branch),
+            Mutation::PutBranch(branch) => self.put_branch(seq, branch),
             Mutation::RemoveBranch(id) => {
                 self.catalogue.branches.remove(&id);
                 self.held.remove(&id);
+                self.trims_changed.remove(&id);
                 self.pages.forget(|key, _| key.branch == id);
                 self.active.put(load::held_key(id), None);
                 (load::branch_key(id), None)
@@ -93,9 +94,13 @@ impl State {
         self.active.put(key, value);
     }
 
-    fn put_branch(&mut self, branch: Branch) -> (Vec<u8>, Option<Vec<u8>>) {
+    fn put_branch(&mut self, seq: Seq, branch: Branch) -> (Vec<u8>, Option<Vec<u8>>) {
+        let old = self.catalogue.branches.get(&branch.id).map_or(&[][..], |b| &b.trims);
+        if *old != branch.trims {
+            self.trims_changed.insert(branch.id, seq);
+        }
         // A new discard hides pages that are cached.
-        let had = self.catalogue.branches.get(&branch.id).map_or(0, |b| b.trims.len());
+        let had = old.len();
         if branch.trims.len() > had {
             let (id, trims) = (branch.id, branch.trims.clone());
             self.pages.forget(|key, view| {
@@ -117,7 +122,7 @@ impl State {
                 cached.versions = cached.versions.saturating_add(1);
             }
             if cached.versions >= PILE && !merged.is_complete() {
-                merged.lay_under(&Partial::from(&*cached.page));
+                merged.lay_under(Partial::from(&*cached.page));
                 cached.versions = 1;
             }
         }

@@ -14,14 +14,15 @@
 mod apply;
 mod load;
 pub(crate) mod mutation;
+pub mod observe;
 pub mod op;
 mod order_admin;
 mod order_io;
 mod order_reclaim;
 
-pub(crate) use order_io::pieces;
+pub(crate) use order_io::{encode_value, pieces};
 
-use crate::catalogue::{Branch, Catalogue, DatasetId, SnapshotId};
+use crate::catalogue::{Branch, Catalogue, Cursor, DatasetId, Live, SnapshotId};
 use crate::error::Error;
 use crate::generation::{Generation, PageKey};
 use crate::held::Held;
@@ -35,12 +36,13 @@ use mutation::Mutation;
 use op::{Admin, Op, Part, Reply};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use tokio::sync::oneshot;
 
 /// The machine. Its lock is taken inside the commit lock, or alone.
 pub struct Keyspace {
     state: Mutex<State>,
+    observer: OnceLock<Arc<dyn observe::Observer>>,
 }
 
 /// A page that is being loaded: who waits, and what was applied to its live view since the load began.
@@ -67,6 +69,9 @@ pub(crate) struct State {
     frozen_at: Seq,
     /// Branches whose record or space table differs from what the generations and the index have.
     dirty: BTreeSet<BranchId>,
+    /// When the discards of branches last changed: a step that was prepared before may be for another one, of the
+    /// same pages and epoch.
+    trims_changed: BTreeMap<BranchId, Seq>,
 }
 
 impl Keyspace {
@@ -91,8 +96,9 @@ impl Keyspace {
             applied: Seq(0),
             frozen_at: Seq(0),
             dirty: BTreeSet::new(),
+            trims_changed: BTreeMap::new(),
         };
-        Ok(Keyspace { state: Mutex::new(state) })
+        Ok(Keyspace { state: Mutex::new(state), observer: OnceLock::new() })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -120,7 +126,7 @@ impl Machine for Keyspace {
 
     fn order(&self, op: &mut Op, tx: &mut Tx<'_>) -> Result<Reply, Refusal<Error>> {
         let mut state = self.lock();
-        match op {
+        let reply = match op {
             Op::Io(io) => state.order_io(io, tx),
             Op::Admin(Admin::Reclaim(step)) => state.order_reclaim(step, tx),
             Op::Admin(Admin::WorkOff(step)) => state.order_work_off(step, tx),
@@ -129,7 +135,11 @@ impl Machine for Keyspace {
                 tx.mutate(|out| mutations.iter().for_each(|m| m.encode(out)));
                 Ok(reply)
             }
+        }?;
+        if let Some(observer) = self.observer.get() {
+            observer.ordered(tx.seq, op, &reply);
         }
+        Ok(reply)
     }
 
     fn apply(&self, seq: Seq, body: &[u8]) -> Result<(), Contradiction> {
@@ -154,6 +164,9 @@ impl Machine for Keyspace {
         state.ordered.clear();
         let applied = state.applied;
         state.entry_orders.values_mut().for_each(|seq| *seq = (*seq).min(applied));
+        if let Some(observer) = self.observer.get() {
+            observer.discarded(applied);
+        }
     }
 
     fn dirty_bytes(&self) -> u64 {
@@ -203,10 +216,33 @@ impl State {
         Ok(&self.catalogue.branches[&dataset.branch])
     }
 
+    /// Whether nothing of a view is reclaimed: what its pages say is true.
+    pub(crate) fn is_whole(&self, branch: BranchId, view: View) -> bool {
+        match view {
+            View::Live => self.catalogue.branches.get(&branch).is_some_and(|b| b.live == Live::Yes),
+            View::At(epoch) => {
+                let snapshot = self.catalogue.snapshots.get(&SnapshotId { branch, epoch });
+                snapshot.is_some_and(|s| s.reclaim.is_none())
+            }
+        }
+    }
+
+    /// Whether a view still holds a page: its reclaim has not passed it.
+    pub(crate) fn holds(&self, key: PageKey, view: View) -> bool {
+        let at = Cursor { object: key.object, page: key.page };
+        match view {
+            View::Live => self.is_whole(key.branch, view),
+            View::At(epoch) => {
+                let snapshot = self.catalogue.snapshots.get(&SnapshotId { branch: key.branch, epoch });
+                snapshot.is_some_and(|s| s.reclaim.is_none_or(|cursor| cursor <= at))
+            }
+        }
+    }
+
     /// The newest snapshot of a branch that still holds a page: one being reclaimed holds those that its
     /// cursor has not passed (design rule 7). [`Epoch::ZERO`] when none does.
     pub(crate) fn holder(&self, branch: BranchId, key: PageKey) -> Epoch {
-        let at = crate::catalogue::Cursor { object: key.object, page: key.page };
+        let at = Cursor { object: key.object, page: key.page };
         let mut snapshots = self.catalogue.snapshots_of(branch).rev();
         snapshots.find(|s| s.reclaim.is_none_or(|cursor| cursor <= at)).map_or(Epoch::ZERO, |s| s.id.epoch)
     }
@@ -214,7 +250,7 @@ impl State {
     /// The newest snapshot of a branch that still holds small entries: those being reclaimed do until their
     /// pages are done.
     pub(crate) fn entry_holder(&self, branch: BranchId) -> Epoch {
-        let done = Some(crate::catalogue::Cursor::END);
+        let done = Some(Cursor::END);
         let mut snapshots = self.catalogue.snapshots_of(branch).rev();
         snapshots.find(|s| s.reclaim != done).map_or(Epoch::ZERO, |s| s.id.epoch)
     }

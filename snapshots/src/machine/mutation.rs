@@ -179,3 +179,6 @@ pub(crate) fn each(body: &[u8], mut visit: impl FnMut(Mutation)) -> Result<(), D
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -278,6 +278,8 @@ pub struct WorkOffStep {
     pub from: PageNo,
     /// The page where the next step begins.
     pub to: PageNo,
+    /// What was applied when the discard was found.
+    pub as_of: Seq,
     /// The mapped pages among them, as they were before the discard.
     pub pages: Vec<(PageKey, Box<Page>)>,
 }

@@ -50,6 +50,9 @@ impl State {
             Admin::Materialize(key) => {
                 let cached = self.pages.get(*key, View::Live).ok_or(Refusal::Bounce(Seq(0)))?;
                 let partial = Partial::from(&*cached.page);
+                if !self.is_whole(key.branch, View::Live) {
+                    return Err(Refusal::Bounce(Seq(0)));
+                }
                 let epoch = self.branch(key.branch)?.open;
                 Ok((Reply::Done, vec![Mutation::Amend { key: *key, epoch, partial }]))
             }
@@ -188,7 +191,7 @@ impl State {
             }
             let id = SnapshotId { branch: branch.id, epoch: branch.open };
             branch.open = next_epoch(&mut counters)?;
-            let referenced = self.held[&branch.id].referenced_live() + branch.inherited;
+            let referenced = self.held[&branch.id].referenced_live().saturating_add(branch.inherited);
             mutations.push(Mutation::SpaceSnapshot { branch: id.branch, epoch: id.epoch });
             mutations.push(Mutation::PutSnapshot(Snapshot {
                 id,

@@ -12,6 +12,7 @@ use crate::held::Delta;
 use crate::ids::{BranchId, Epoch, ObjectId, PageNo, PAGE_BLOCKS};
 use crate::key::{DeathKey, LiveKey, PastKey};
 use crate::map::{Partial, Pointer, Slot};
+use crate::pages::View;
 use block_layer::alloc::Purpose;
 use block_layer::alloc::Run;
 use block_layer::store::{Refusal, Tx};
@@ -140,9 +141,11 @@ impl State {
 
     fn check_source(&mut self, from: Source, pointers: &[Option<Pointer>]) -> Result<(), Refusal<Error>> {
         match from {
+            // The live side of a branch that is being reclaimed may have pointers to blocks that are gone.
+            Source::Live { branch, .. } if !self.is_whole(branch, View::Live) => Err(Refusal::Bounce(Seq(0))),
             Source::Live { branch, object, block } => self.check_pointers(branch, object, block, pointers),
             Source::Snapshot(id) => match self.catalogue.snapshots.get(&id) {
-                Some(snapshot) if snapshot.reclaim.is_none() => Ok(()),
+                Some(snapshot) if snapshot.name.is_some() => Ok(()),
                 _ => Err(Refusal::Refused(no_snapshot(id))),
             },
         }

@@ -174,6 +174,9 @@ impl State {
         // Somebody else may have done it already: then the branch may be gone as well.
         let branch = self.catalogue.branches.get(&step.branch).ok_or(Refusal::Bounce(Seq(0)))?;
         let mut branch = branch.clone();
+        if self.trims_changed.get(&step.branch).is_some_and(|changed| *changed > step.as_of) {
+            return Err(Refusal::Bounce(Seq(0)));
+        }
         let is_it = |t: &crate::catalogue::Trim| {
             t.object == step.object && t.from == step.from && t.epoch == step.epoch && step.to <= t.to
         };

@@ -51,16 +51,16 @@ pub const MERGE: MergeRule = MergeRule { kind: Kind::Map as u8, merge };
 pub fn encode(partial: &Partial, out: &mut Vec<u8>) {
     out.push(VERSION | if partial.is_sealed() { SEALED } else { 0 });
     let mut rest = partial.entries().peekable();
-    let mut run = Vec::with_capacity(PAGE_BLOCKS);
+    let mut start = 0;
     while let Some((first, value)) = rest.next() {
-        run.clear();
-        run.push(value);
         let (mut last_slot, mut last) = (first, value);
+        let mut end = start + 1;
         while let Some((slot, value)) = rest.next_if(|next| continues((last_slot, last), *next)) {
-            run.push(value);
             (last_slot, last) = (slot, value);
+            end += 1;
         }
-        encode_run(first, &run, out);
+        encode_run(first, &partial.values()[start..end], out);
+        start = end;
     }
 }
 
@@ -125,7 +125,7 @@ fn decode_run(reader: &mut Reader<'_>, next_free: usize, partial: &mut Partial) 
     check(start + count <= PAGE_BLOCKS, "a run ends outside its page")?;
     if tag & SECTORS_BITS == 0 {
         check(tag & HAS_FLAGS == 0, "holes have flags")?;
-        partial.set_holes(first, count);
+        partial.push_run(first, std::iter::repeat_n(None, count));
         return Ok(start + count);
     }
     let sectors =
@@ -138,7 +138,7 @@ fn decode_run(reader: &mut Reader<'_>, next_free: usize, partial: &mut Partial) 
     check(pba + count as u64 * SECTORS_PER_BLOCK <= Pba::LIMIT, "an address is beyond 48 bits")?;
     let birth = Epoch(u32::from_le_bytes(reader.array()?));
     let crcs = reader.slice(count * CRC_LEN)?.chunks_exact(CRC_LEN);
-    partial.set_run(
+    partial.push_run(
         first,
         crcs.enumerate().map(|(i, crc)| {
             let crc = u32::from_le_bytes(crc.try_into().expect("chunks of four bytes"));

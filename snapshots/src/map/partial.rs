@@ -81,6 +81,19 @@ impl Partial {
         self.values.splice(replaced, run);
     }
 
+    /// As [`Partial::set_run`], behind every slot that is named already: nothing has to move.
+    ///
+    /// # Panics
+    /// When the run does not end within the page. That nothing is named behind `first` is the caller's word.
+    pub(super) fn push_run(&mut self, first: u8, run: impl ExactSizeIterator<Item = Option<Pointer>>) {
+        let first = usize::from(first);
+        let end = first + run.len();
+        assert!(end <= PAGE_BLOCKS, "slots {first}..{end} do not fit in a page");
+        debug_assert_eq!(self.known.rank(first), self.values.len());
+        self.known.insert_range(first, end);
+        self.values.extend(run);
+    }
+
     /// Makes holes of all slots in `first..first + count`.
     ///
     /// # Panics
@@ -142,9 +155,9 @@ impl Partial {
     }
 
     /// Takes from `older` what it does not say itself.
-    pub fn lay_under(&mut self, older: &Partial) {
+    pub fn lay_under(&mut self, older: Partial) {
         if !self.sealed {
-            let newer = std::mem::replace(self, older.clone());
+            let newer = std::mem::replace(self, older);
             self.lay_over(&newer);
         }
     }
@@ -272,7 +285,7 @@ pub(super) mod tests {
             let (older, newer) = (partial(&mut rng), partial(&mut rng));
             let (mut over, mut under) = (older.clone(), newer.clone());
             over.lay_over(&newer);
-            under.lay_under(&older);
+            under.lay_under(older.clone());
             assert_eq!(over, under);
             let expected: [Slot; 256] = std::array::from_fn(|slot| match newer.get(slot as u8) {
                 Slot::Unset => older.get(slot as u8),
@@ -291,7 +304,7 @@ pub(super) mod tests {
             left.lay_over(&b);
             left.lay_over(&c);
             right.lay_over(&c);
-            right.lay_under(&a);
+            right.lay_under(a.clone());
             assert_eq!(left, right);
         }
     }

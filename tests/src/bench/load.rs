@@ -45,6 +45,8 @@ pub struct Load {
     pub depth: usize,
     /// Bytes of the target that are used, from its start.
     pub range: u64,
+    /// Whether a checkpoint behind it belongs to it.
+    pub settle: bool,
 }
 
 /// When a load ends.
@@ -234,7 +236,7 @@ pub async fn run(
         target.flush().await?;
     }
     let wall = run.start.elapsed();
-    if load.work != Work::Read {
+    if load.work != Work::Read && load.settle {
         target.settle().await?;
     }
     Ok(Sample { count: run.done.get(), wall, cpu: process::cpu() - cpu, latencies: run.latencies.take() })

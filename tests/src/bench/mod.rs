@@ -7,10 +7,13 @@
 //!
 //! Read next: `load` (what is done), `rig` (to what), `steady`, `history`, `stalls`, `recovery` (the rows).
 
+pub mod history;
 pub mod load;
 pub mod process;
+pub mod recovery;
 pub mod report;
 pub mod rig;
+pub mod stalls;
 pub mod steady;
 
 use std::path::PathBuf;

@@ -125,7 +125,14 @@ impl Drop for Raw {
 /// # Errors
 /// The target's.
 pub async fn fill(target: &Target, len: u64, data: &Bytes) -> Result<(), Failure> {
-    let load = Load { work: Work::Write, places: Places::Sequential, len: 1 << 20, depth: 8, range: len };
+    let load = Load {
+        work: Work::Write,
+        places: Places::Sequential,
+        len: 1 << 20,
+        depth: 8,
+        range: len,
+        settle: true,
+    };
     load::run(target, load, Until::Count(len >> 20), data, 1).await.map(drop)
 }
 
@@ -134,7 +141,8 @@ pub async fn fill(target: &Target, len: u64, data: &Bytes) -> Result<(), Failure
 /// # Errors
 /// The target's.
 pub async fn scatter(target: &Target, len: u64, times: f64, data: &Bytes) -> Result<(), Failure> {
-    let load = Load { work: Work::Write, places: Places::Random, len: 4096, depth: 32, range: len };
+    let load =
+        Load { work: Work::Write, places: Places::Random, len: 4096, depth: 32, range: len, settle: true };
     let count = (len as f64 / 4096.0 * times) as u64;
     load::run(target, load, Until::Count(count), data, 2).await.map(drop)
 }

@@ -29,13 +29,13 @@ pub struct Bench<'a> {
 /// A load of 4 KiB each, at random.
 #[must_use]
 pub fn random(work: Work, depth: usize, range: u64) -> Load {
-    Load { work, places: Places::Random, len: 4096, depth, range }
+    Load { work, places: Places::Random, len: 4096, depth, range, settle: true }
 }
 
 /// A load of 1 MiB each, in order.
 #[must_use]
 pub fn sequential(work: Work, range: u64) -> Load {
-    Load { work, places: Places::Sequential, len: 1 << 20, depth: 4, range }
+    Load { work, places: Places::Sequential, len: 1 << 20, depth: 4, range, settle: true }
 }
 
 impl Bench<'_> {

@@ -40,10 +40,9 @@ pub struct Case {
 }
 
 impl Case {
-    /// The history's actions, prologue first, and how many of them the prologue has; `None` when a command of the
-    /// history has nothing that it could be done to.
+    /// The actions of prologue and history; `None` when a command has nothing that it could be done to.
     #[must_use]
-    pub fn actions(&self) -> Option<(Vec<Action>, usize)> {
+    pub fn actions(&self) -> Option<Vec<Action>> {
         let mut rng = Rng::new(self.seed ^ 0x5eed);
         let mut world = World::default();
         let mut actions = Vec::new();
@@ -59,7 +58,7 @@ impl Case {
             world = world.after(&action);
             actions.push(action);
         }
-        Some((actions, 1 + before.len()))
+        Some(actions)
     }
 
     /// A seed of this history's own, the same on any machine.

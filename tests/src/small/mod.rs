@@ -1,7 +1,7 @@
 //! Small histories: every short sequence of commands, cut at every device write, against a plain model.
 //!
-//! A [`Case`] says all: prologue, commands, seed, where it is cut and how. The commands are issued one after the
-//! other, so what may be found after the cut is one of a few consecutive worlds of the model.
+//! A [`Case`] says all: prologue, commands, seed, where it is cut and how. The commands are issued one
+//! after the other, so what may be found after the cut is one of a few consecutive worlds of the model.
 //!
 //! Read next: `model` (what commands mean), `run` (how a case is run and judged).
 

@@ -1,7 +1,8 @@
 //! What commands do to volumes and snapshots, told with plain maps.
 //!
-//! Everything is in sectors of 512 bytes. A written sector holds its command's tag; one that was never written,
-//! or was unmapped, is absent. Only the [`WINDOWS`] are ever touched: an object has its map pages (1 MiB) there.
+//! Everything is in sectors of 512 bytes. A written sector holds its command's tag; one that was never
+//! written, or was unmapped, is absent. Only the [`WINDOWS`] are ever touched: an object has its map pages
+//! (1 MiB) there.
 
 use crate::sim::Rng;
 use std::collections::BTreeMap;
@@ -93,7 +94,8 @@ pub struct World {
 }
 
 impl World {
-    /// Ties command number `nth` (from 1) to this world; `None` when there is nothing that it could be done to.
+    /// Ties command number `nth` (from 1) to this world; `None` when there is nothing that it could be
+    /// done to.
     #[must_use]
     pub fn tie(&self, op: Op, nth: usize, rng: &mut Rng) -> Option<Action> {
         // Drawn in any case, so that the choices of one command do not depend on those before it.

@@ -1,9 +1,10 @@
 //! How a case is run and judged.
 //!
-//! A run makes a pool on a simulated disk, does the commands one after the other, and is cut. Then the pool is
-//! opened again (in one case of four it is cut once more while it opens), and must hold a world of the model that
-//! has everything that was promised: all that was answered after a kill, all that was durable after a loss of
-//! power. Its accounts must hold, before and after the background work; deleting everything must free everything.
+//! A run makes a pool on a simulated disk, does the commands one after the other, and is cut. Then the
+//! pool is opened again (in one case of four it is cut once more while it opens), and must hold a world of
+//! the model that has everything that was promised: all that was answered after a kill, all that was
+//! durable after a loss of power. Its accounts must hold, before and after the background work; deleting
+//! everything must free everything.
 
 use super::case::{Case, Cut};
 use super::model::{Action, Image, World, WINDOWS};
@@ -85,7 +86,7 @@ impl Rig {
 /// What an uncut run does wrong.
 pub fn last_writes(case: &Case) -> Result<Range<u64>, String> {
     let rig = Rig::new(case.seed);
-    let (actions, _) = case.actions().ok_or("the history does not fit")?;
+    let actions = case.actions().ok_or("the history does not fit")?;
     let first = Cell::new(0);
     live(&rig, &actions, &Cell::new(0), &first)?;
     Ok(first.get() + 1..rig.machine.sim().device_writes() + 1)
@@ -96,7 +97,7 @@ pub fn last_writes(case: &Case) -> Result<Range<u64>, String> {
 /// # Errors
 /// What is wrong.
 pub fn judge(case: &Case) -> Result<(), String> {
-    let (actions, _) = case.actions().ok_or("the history does not fit")?;
+    let actions = case.actions().ok_or("the history does not fit")?;
     let mut worlds = vec![World::default()];
     for action in &actions {
         worlds.push(worlds.last().expect("it begins with one").after(action));

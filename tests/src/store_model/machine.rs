@@ -23,6 +23,8 @@ struct Inner {
     visible: BTreeMap<u32, Entry>,
     /// Ordered, not yet visible.
     pending: VecDeque<(Seq, Delta)>,
+    /// A barrier that is ordered and not visible yet: nothing may be ordered behind it.
+    barrier: Option<Seq>,
     active: Delta,
     frozen: Option<Delta>,
     live: bool,
@@ -158,6 +160,8 @@ impl Machine for Toy {
 
     fn order(&self, op: &mut Op, tx: &mut Tx<'_>) -> Result<Effective, Refusal<&'static str>> {
         let mut inner = self.lock();
+        assert!(inner.barrier.is_none(), "ordered behind a barrier in flight");
+        assert!(!op.barrier || inner.pending.is_empty(), "a barrier ordered behind something in flight");
         let changes = inner.order(op, tx)?;
         if changes.is_empty() {
             return Ok(false);
@@ -166,6 +170,7 @@ impl Machine for Toy {
         encode(op.id, &changes, op.ballast, &mut body);
         tx.mutate(|out| out.extend(&body));
         self.ledger.ordered(tx.seq, &body);
+        inner.barrier = op.barrier.then_some(tx.seq);
         if inner.pending.back().is_none_or(|(seq, _)| *seq != tx.seq) {
             inner.pending.push_back((tx.seq, Delta::new()));
         }
@@ -179,6 +184,7 @@ impl Machine for Toy {
         if inner.live {
             let (ordered, _) = inner.pending.pop_front().expect("only what was ordered is applied");
             assert_eq!(ordered, seq, "applied out of order");
+            inner.barrier = None;
             self.ledger.applied(seq, body);
         } else {
             self.ledger.replayed(seq, body);
@@ -188,7 +194,10 @@ impl Machine for Toy {
     }
 
     fn discard(&self) {
-        self.lock().pending.clear();
+        let mut inner = self.lock();
+        inner.pending.clear();
+        inner.barrier = None;
+        drop(inner);
         self.ledger.discarded();
     }
 
