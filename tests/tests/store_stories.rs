@@ -28,8 +28,9 @@ fn deleted_space_can_be_written_at_once_however_full_the_pool() {
     pool.check(&store);
 }
 
-/// Recovery checks the data above the highest mark that it finds. Were the space of a block that a flush freed used
-/// before that flush is stated somewhere durable, the block's own record, flushed too, would be taken for torn.
+/// Recovery checks the data above the highest mark that it finds. Were the space of a block that a flush
+/// freed used before that flush is stated somewhere durable, the block's own record, flushed too, would be
+/// taken for torn.
 #[test]
 fn space_that_a_flush_freed_is_not_used_before_the_flush_is_stated() {
     for seed in 0..120 {

@@ -36,8 +36,8 @@ pub fn run(seed: u64) -> u64 {
     world.machine.digest()
 }
 
-/// Changes the members of a pool and cuts the power at each write of it in turn; each time the pool opens, and
-/// the change can be made then if it was not. Gives the number of cuts.
+/// Changes the members of a pool and cuts the power at each write of it in turn; each time the pool opens,
+/// and the change can be made then if it was not. Gives the number of cuts.
 ///
 /// # Panics
 /// When a promise is broken.
