@@ -1,9 +1,9 @@
 //! The store in situations that chance meets too rarely: each test tells one story.
 
 use ashlar_tests::sim::{FaultPlan, Faults};
-use ashlar_tests::store_model::{Act, Pool};
+use ashlar_tests::store_model::{Act, Op, Pool};
 use block_layer::store::{CommitError, FailReason, OpenError};
-use block_layer::{Config, Disk, IndexError};
+use block_layer::{Config, Disk, Geometry, IndexError};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,11 +28,12 @@ fn deleted_space_can_be_written_at_once_however_full_the_pool() {
     pool.check(&store);
 }
 
-/// Recovery checks the data above the highest mark that it finds. Were the space of a block that a flush freed used
-/// before that flush is stated somewhere durable, the block's own record, flushed too, would be taken for torn.
+/// Recovery checks the data above the highest mark that it finds. Were the space of a block that a flush
+/// freed used before that flush is stated somewhere durable, the block's own record, flushed too, would be
+/// taken for torn.
 #[test]
 fn space_that_a_flush_freed_is_not_used_before_the_flush_is_stated() {
-    for seed in 0..400 {
+    for seed in 0..120 {
         let mut pool = Pool::new(seed, 300, config());
         let store = pool.open().unwrap();
         pool.write(&store, 0, 100).unwrap();
@@ -60,6 +61,77 @@ fn a_pin_held_for_ever_costs_space_and_nothing_else() {
     drop(pin);
     pool.write(&store, 0, 300).unwrap();
     pool.check(&store);
+}
+
+/// Three batches are under way when the first fails. Done over, they need fewer numbers.
+#[test]
+fn who_waits_for_a_batch_that_is_done_over_does_not_wait_for_its_old_number() {
+    let mut pool = Pool::new(12, 600, config());
+    let store = pool.open().unwrap();
+    pool.write(&store, 0, 1).unwrap();
+    let next = pool.disk.counters().writes + 1;
+    pool.disk.set_plan(FaultPlan { write: Faults::at(next), ..FaultPlan::default() });
+    pool.disk.hold();
+    for key in 1..=3 {
+        let op = pool.operation(key, 1);
+        pool.begin(&store, op);
+    }
+    let guarded = Op { guard: Some((3, None)), ..pool.operation(3, 1) };
+    let Err(CommitError::Bounced(seq)) = pool.machine.run(store.commit(guarded)).unwrap() else {
+        panic!("a newer write is ordered");
+    };
+    pool.disk.release();
+    let begun = pool.machine.runtime().now();
+    pool.machine.run(store.wait_visible(seq)).unwrap();
+    assert!(pool.machine.runtime().now() - begun < SECOND / 2 && store.visible() < seq);
+    assert_eq!(store.machine().len(), 4);
+    pool.check(&store);
+}
+
+/// A segment is all handed out, and closes; some of it is taken back, and it is opened again.
+#[test]
+fn zeroes_are_never_written_over_blocks_in_flight() {
+    for seed in 0..20 {
+        let geometry = Geometry { len: (2 << 20) + 256 * 4096, sector: 512, sparse: true };
+        let mut pool = Pool::on(seed, geometry, config());
+        let store = pool.open().unwrap();
+        sleep(&pool, SECOND);
+        pool.disk.hold();
+        let op = pool.operation(0, 250);
+        pool.begin(&store, op);
+        let taken_back = Op { guard: Some((0, None)), late: true, ..pool.operation(300, 6) };
+        assert!(matches!(pool.machine.run(store.commit(taken_back)).unwrap(), Err(CommitError::Bounced(_))));
+        let op = pool.operation(300, 1);
+        pool.begin(&store, op);
+        pool.disk.release();
+        sleep(&pool, SECOND);
+        assert_eq!(store.machine().len(), 251);
+        pool.check(&store);
+    }
+}
+
+#[test]
+fn a_flush_that_fails_while_a_write_fails_stops_the_pool_once() {
+    for seed in 0..100 {
+        let mut pool = Pool::new(seed, 600, config());
+        let store = pool.open().unwrap();
+        pool.write(&store, 0, 1).unwrap();
+        let next = pool.disk.counters().writes + 1;
+        let flush = Faults::with_probability(1.0);
+        pool.disk.set_plan(FaultPlan { write: Faults::at(next), flush, ..FaultPlan::default() });
+        pool.disk.hold();
+        for key in 1..=3 {
+            let op = pool.operation(key, 1);
+            pool.begin(&store, op);
+        }
+        let flushing = store.clone();
+        pool.machine.runtime().spawn(Box::pin(async move { drop(flushing.flush().await) }));
+        sleep(&pool, SECOND / 100);
+        pool.disk.release();
+        sleep(&pool, SECOND);
+        assert!(store.failure().is_some());
+        assert!(matches!(pool.write(&store, 0, 1), Err(CommitError::PoolFailed(_))));
+    }
 }
 
 #[test]

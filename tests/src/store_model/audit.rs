@@ -37,6 +37,7 @@ pub(super) fn check_space(store: &Store<Toy>) {
     assert_eq!(space.free, space.capacity - space.allocated, "{space:?}");
     let parts = space.quarantined + space.in_flight + space.unready + space.allocatable;
     assert_eq!(space.free, parts, "{space:?}");
+    assert_eq!(space.unready, 0, "good space was given up: {space:?}");
 }
 
 /// After a checkpoint and with nothing committed since: the index agrees with a full walk.

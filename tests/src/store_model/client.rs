@@ -39,6 +39,8 @@ pub(super) struct Client {
     pub(super) load: Load,
 }
 
+/// No commit takes so long, however the devices dawdle.
+const STALL: Duration = Duration::from_secs(20);
 /// Times that an operation is prepared again before the client gives it up.
 const TRIES: u32 = 200;
 
@@ -86,7 +88,8 @@ impl Client {
         };
         let guard = self.rng.chance(0.3).then_some((key, None));
         let ballast = self.rng.below(1 + self.load.ballast_max) as usize;
-        Op { id, barrier: self.rng.chance(0.03), guard, act, ballast }
+        let (barrier, late) = (self.rng.chance(0.03), self.rng.chance(0.5));
+        Op { id, barrier, guard, late, act, ballast }
     }
 
     async fn commit(&mut self) -> bool {
@@ -99,7 +102,11 @@ impl Client {
             if !self.load_refs(&op).await {
                 return false;
             }
-            match self.store.commit(op.clone()).await {
+            let begun = self.store.runtime().now();
+            let result = self.store.commit(op.clone()).await;
+            let took = self.store.runtime().now() - begun;
+            assert!(took < STALL, "operation {id} took {took:?}");
+            match result {
                 Ok(done) => {
                     self.ledger.acknowledged(done.seq(), id, done.reply);
                     return true;

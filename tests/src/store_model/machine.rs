@@ -51,6 +51,13 @@ impl Toy {
         self.lock().visible.clone()
     }
 
+    /// Keys that name a block.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)] // a count for tests, not a collection
+    pub fn len(&self) -> usize {
+        self.lock().visible.len()
+    }
+
     /// What one key names.
     pub(super) fn get(&self, key: u32) -> Option<Entry> {
         self.lock().visible.get(&key).copied()
@@ -73,11 +80,8 @@ impl Inner {
     }
 
     fn order(&self, op: &Op, tx: &mut Tx<'_>) -> Result<Vec<Change>, Refusal<&'static str>> {
-        if let Some((key, expected)) = op.guard {
-            let (found, seq) = self.newest(key);
-            if found.map(|e| e.pba) != expected {
-                return Err(Refusal::Bounce(seq));
-            }
+        if !op.late {
+            self.check_guard(op)?;
         }
         let entries: Vec<Option<Entry>> = op.keys().iter().map(|key| self.newest(*key).0).collect();
         if entries.iter().flatten().any(|e| tx.needs_refs(e.pba)) {
@@ -107,7 +111,19 @@ impl Inner {
                 changes.push((*to, Some(shared)));
             }
         }
+        if op.late {
+            self.check_guard(op)?;
+        }
         Ok(changes)
+    }
+
+    fn check_guard(&self, op: &Op) -> Result<(), Refusal<&'static str>> {
+        let Some((key, expected)) = op.guard else { return Ok(()) };
+        let (found, seq) = self.newest(key);
+        match found.map(|e| e.pba) == expected {
+            true => Ok(()),
+            false => Err(Refusal::Bounce(seq)),
+        }
     }
 
     fn change(&mut self, changes: impl IntoIterator<Item = Change>) {

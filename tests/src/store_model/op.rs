@@ -23,6 +23,8 @@ pub struct Op {
     pub barrier: bool,
     /// Bounces unless the newest entry of this key is at this address.
     pub guard: Option<(u32, Option<Pba>)>,
+    /// Whether that is looked at when the effects are there already, so that they must be taken back.
+    pub late: bool,
     /// What it does.
     pub act: Act,
     /// Bytes that its mutation has beside: they fill the journal.

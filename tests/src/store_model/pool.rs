@@ -11,6 +11,7 @@ use block_layer::pool::{CreateOptions, Layout};
 use block_layer::store::{CommitError, OpenError, Parts};
 use block_layer::{Config, Disk, Geometry, Seq, Store};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How the values of the index are merged.
 pub(super) const RULES: &[MergeRule] = &[space_key::MERGE];
@@ -32,8 +33,16 @@ impl Pool {
     /// A new pool with `blocks` blocks of data and a ring of 1 MiB.
     #[must_use]
     pub fn new(seed: u64, blocks: u64, config: Config) -> Pool {
+        Pool::on(seed, Geometry { len: (2 << 20) + blocks * 4096, sector: 512, sparse: false }, config)
+    }
+
+    /// A new pool on such a disk.
+    ///
+    /// # Panics
+    /// When the disk is too small.
+    #[must_use]
+    pub fn on(seed: u64, geometry: Geometry, config: Config) -> Pool {
         let mut machine = Machine::new(seed);
-        let geometry = Geometry { len: (2 << 20) + blocks * 4096, sector: 512, sparse: false };
         let disk = machine.add_disk("sim0", geometry, FaultPlan::default());
         let pool = Pool { machine, disk, index: TwinIndex::new(RULES), config, next: 1 };
         let name = PoolName::new("sim").expect("a good name");
@@ -97,7 +106,7 @@ impl Pool {
     /// When the power goes away.
     pub fn commit(&mut self, store: &Arc<Store<Toy>>, act: Act) -> Result<Seq, CommitError<&'static str>> {
         self.next += 1;
-        let op = Op { id: self.next - 1, barrier: false, guard: None, act, ballast: 0 };
+        let op = Op { id: self.next - 1, barrier: false, guard: None, late: false, act, ballast: 0 };
         let done = self.machine.run(store.commit(op)).expect("no power cut is planned")?;
         Ok(done.seq())
     }
@@ -107,11 +116,27 @@ impl Pool {
     /// # Errors
     /// [`PowerLost`]; then [`Pool::cut`] is due.
     pub fn write_or_cut(&mut self, store: &Arc<Store<Toy>>, key: u32, count: usize) -> Result<(), PowerLost> {
+        let op = self.operation(key, count);
+        self.machine.run(store.commit(op)).map(drop)
+    }
+
+    /// A write of `count` blocks to the keys from `key` on, to be committed.
+    pub fn operation(&mut self, key: u32, count: usize) -> Op {
         let blocks = (0..count).map(|nth| content(tag(self.next, nth))).collect();
         let act = Act::Write { key, blocks, purpose: Purpose::Write };
         self.next += 1;
-        let op = Op { id: self.next - 1, barrier: false, guard: None, act, ballast: 0 };
-        self.machine.run(store.commit(op)).map(drop)
+        Op { id: self.next - 1, barrier: false, guard: None, late: false, act, ballast: 0 }
+    }
+
+    /// Begins to commit `op`, and runs on for a while that is too short for a disk that hangs.
+    ///
+    /// # Panics
+    /// When the power goes away.
+    pub fn begin(&self, store: &Arc<Store<Toy>>, op: Op) {
+        let store = store.clone();
+        self.machine.runtime().spawn(Box::pin(async move { drop(store.commit(op).await) }));
+        let pause = self.machine.runtime().sleep(Duration::from_millis(2));
+        self.machine.run(pause).expect("no power cut is planned");
     }
 
     /// The power goes away and comes back.

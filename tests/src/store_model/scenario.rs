@@ -36,8 +36,8 @@ pub fn run(seed: u64) -> u64 {
     world.machine.digest()
 }
 
-/// Changes the members of a pool and cuts the power at each write of it in turn; each time the pool opens, and
-/// the change can be made then if it was not. Gives the number of cuts.
+/// Changes the members of a pool and cuts the power at each write of it in turn; each time the pool opens,
+/// and the change can be made then if it was not. Gives the number of cuts.
 ///
 /// # Panics
 /// When a promise is broken.
@@ -191,6 +191,11 @@ impl World {
             return Ok(());
         }
         self.index_fails(failing);
+        if self.rng.chance(0.15) {
+            let life = Duration::from_micros(self.rng.below(50_000));
+            self.machine.run(self.machine.runtime().sleep(life))?;
+            self.close(&store)?;
+        }
         self.machine.run(done.notified())?;
         self.calm();
         if store.failure().is_some() {
@@ -201,12 +206,7 @@ impl World {
             self.audit_used(&store)?;
         }
         match self.rng.below(3) {
-            0 => {
-                let closed = self.machine.run(store.close())?;
-                if closed.is_ok() {
-                    self.ledger.durable(store.visible());
-                }
-            }
+            0 => self.close(&store)?,
             1 => {
                 let rest = Duration::from_millis(self.rng.below(3000));
                 self.machine.run(self.machine.runtime().sleep(rest))?;
@@ -223,7 +223,18 @@ impl World {
         self.machine.run(done.notified())?;
         let cut = self.machine.sim().device_writes() + nth;
         self.machine.sim().cut_at_write(cut);
+        // Its cut may be older than the change, and its superblocks newer.
+        let checkpoint = store.clone();
+        self.machine.runtime().spawn(Box::pin(async move { drop(checkpoint.checkpoint().await) }));
         self.machine.run(self.growth.clone().run(store))
+    }
+
+    fn close(&mut self, store: &Arc<Store<Toy>>) -> Result<(), PowerLost> {
+        if self.machine.run(store.close())?.is_ok() {
+            self.ledger.durable(store.visible());
+            assert_eq!(store.stats().journal.0, 0, "a closed pool has nothing to replay");
+        }
+        Ok(())
     }
 
     /// The process ends, by a kill or by the loss of power.
@@ -259,8 +270,8 @@ impl World {
             if self.rng.chance(0.3) {
                 plan.write = Faults::with_probability(*self.rng.pick(&[0.001, 0.01, 0.1]));
             }
-            if self.rng.chance(0.06) {
-                plan.flush = Faults::with_probability(0.1);
+            if self.rng.chance(0.12) {
+                plan.flush = Faults::with_probability(*self.rng.pick(&[0.05, 0.3]));
                 self.acknowledged_survive = false;
             }
             if self.rng.chance(0.2) {
