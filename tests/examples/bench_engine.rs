@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example bench_engine -- RESULT.json`. Settings come from the environment: `DIR`
 //! for the data files (three volumes' worth; removed afterwards), `ROUNDS`, `SECS` of a round, `SIZE` of the
-//! volume in MiB, `SNAPSHOTS`, `QUICK=1` for small ones of all, `ONLY` one stage, `ROW` a part of a row's name.
+//! volume in MiB, `SNAPSHOTS`, `QUICK=1` for small ones of all, `ONLY` one stage, `ROW` a part of a name.
 
 use ashlar_tests::bench::load::{random_data, Target};
 use ashlar_tests::bench::report::{self, Goal, Report};

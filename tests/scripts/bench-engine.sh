@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # make bench-engine: the engine's benchmark, optimized: prints a table, writes bench-results/engine.json.
-# Settings come from the environment: QUICK=1, DIR, ROUNDS, SECS, SIZE (MiB), SNAPSHOTS, ONLY (docs/performance.md).
+# Settings: QUICK=1, DIR, ROUNDS, SECS, SIZE (MiB), SNAPSHOTS, ONLY, ROW (docs/performance.md).
 . "$(dirname "$0")/common.sh"
 find_rust
 need_everything
