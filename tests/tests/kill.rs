@@ -45,19 +45,16 @@ fn survives(name: &str, devices: usize, mode: &str, kills: u64, knobs: (u64, u64
 }
 
 #[test]
-#[ignore = "shows a leak: a deleted live side whose blocks stay allocated, most seeds within ten kills"]
 fn acknowledged_commands_survive_kill_9() {
     survives("uring", 1, "uring", number("ASHLAR_KILL_ROUNDS", 10), (1024, 20));
 }
 
 #[test]
-#[ignore = "shows a leak: a deleted live side whose blocks stay allocated, most seeds within ten kills"]
 fn acknowledged_commands_survive_kill_9_on_three_devices() {
     survives("devices", 3, "uring", number("ASHLAR_KILL_ROUNDS", 10).div_ceil(5), (256, 1000));
 }
 
 #[test]
-#[ignore = "shows a leak: a deleted live side whose blocks stay allocated, most seeds within ten kills"]
 fn acknowledged_commands_survive_kill_9_on_the_fallbacks() {
     let kills = number("ASHLAR_KILL_ROUNDS", 10).div_ceil(5);
     survives("threads", 1, "threads", kills, (16 << 10, 1000));

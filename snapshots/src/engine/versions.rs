@@ -123,8 +123,8 @@ impl Level {
                 version.partial.lay_over(&newer.partial);
             }
         }
-        // A complete version is enough if it is the newest, and what the generations have need not be: reclaim
-        // completes old versions while newer ones are in the index only.
+        // A complete version is enough if it is the newest, and what the generations have need not be:
+        // reclaim completes old versions while newer ones are in the index only.
         let newest = all.get(&std::cmp::Reverse(self.limit));
         if !newest.is_some_and(|version| version.partial.is_complete()) {
             read_versions(index, self.key, self.limit, &mut |epoch, partial| {

@@ -278,8 +278,10 @@ impl State {
             }
         };
         let alive = branch.live == Live::Yes;
+        // A live side that is dying too, and whose turn comes after this snapshot, still holds its blocks.
+        let settled = branch.live == Live::Gone || matches!(dead, Dead::Live(_));
         let release = match (left, branch.flat) {
-            (None, _) if !alive => {
+            (None, _) if settled => {
                 mutations.push(Mutation::RemoveBranch(branch.id));
                 true
             }
