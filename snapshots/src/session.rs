@@ -17,7 +17,8 @@ impl Session {
         Session::default()
     }
 
-    /// The same session with a number, for whoever observes the commit order and wants to know a command again.
+    /// The same session with a number, for whoever observes the commit order and wants to know a command
+    /// again.
     #[must_use]
     pub fn numbered(&self, number: u64) -> Session {
         Session { fenced: self.fenced.clone(), number }

@@ -1,7 +1,7 @@
 //! The simulation: thousands of seeds of the whole engine against a model (design §5, issue 2).
 //!
-//! `ASHLAR_SEED=n` replays one seed; otherwise `ASHLAR_SIM_SEEDS` seeds are run from `ASHLAR_SIM_FIRST` on, on two
-//! threads. A seed is one exact run, on any machine.
+//! `ASHLAR_SEED=n` replays one seed; otherwise `ASHLAR_SIM_SEEDS` seeds are run from `ASHLAR_SIM_FIRST` on,
+//! on two threads. A seed is one exact run, on any machine.
 
 use ashlar_tests::world::{run, Options, Outcome};
 use std::panic::{catch_unwind, AssertUnwindSafe};

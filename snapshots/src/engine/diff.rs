@@ -51,7 +51,8 @@ impl Volume {
         loop {
             let (new, old) = (self.view()?, from.map(Volume::view).transpose()?);
             let ranges = self.compare(new, old.map(|(b, v, _)| (b, v)), start, limit).await?;
-            // A view that went away meanwhile may have been reclaimed in part: look again, or say that it is gone.
+            // A view that went away meanwhile may have been reclaimed in part: look again, or say that it is
+            // gone.
             let (now, then) = (self.view()?, from.map(Volume::view).transpose()?);
             if (now.0, now.1) == (new.0, new.1) && then.map(|t| (t.0, t.1)) == old.map(|o| (o.0, o.1)) {
                 return Ok(ranges);

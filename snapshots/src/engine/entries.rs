@@ -174,7 +174,8 @@ impl Engine {
         levels
     }
 
-    /// The value of an entry that a branch has from its origin; `None` when it has one of its own, or there is none.
+    /// The value of an entry that a branch has from its origin; `None` when it has one of its own, or there
+    /// is none.
     pub(super) async fn inherited_entry(
         &self,
         branch: BranchId,

@@ -57,8 +57,8 @@ impl Engine {
         }
     }
 
-    /// Works off the first pages of a discard that was there at `as_of`. Several may try at a time: one of them
-    /// gets it done.
+    /// Works off the first pages of a discard that was there at `as_of`. Several may try at a time: one of
+    /// them gets it done.
     async fn work_off(&self, branch: BranchId, trim: Trim, as_of: Seq) -> Result<(), Error> {
         let (pages, to) = self.mapped_pages(branch, trim).await?;
         let mut step = Vec::with_capacity(pages.len());

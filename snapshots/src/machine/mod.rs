@@ -69,8 +69,8 @@ pub(crate) struct State {
     frozen_at: Seq,
     /// Branches whose record or space table differs from what the generations and the index have.
     dirty: BTreeSet<BranchId>,
-    /// When the discards of branches last changed: a step that was prepared before may be for another one, of the
-    /// same pages and epoch.
+    /// When the discards of branches last changed: a step that was prepared before may be for another one, of
+    /// the same pages and epoch.
     trims_changed: BTreeMap<BranchId, Seq>,
 }
 

@@ -1,7 +1,7 @@
 //! A window on the commit order, for simulations that compare the engine with a model of it.
 //!
-//! An observer hears of every operation at the moment when it gets its place, and when places are taken back. It
-//! is called under the commit lock and the key space's: it may not call the engine.
+//! An observer hears of every operation at the moment when it gets its place, and when places are taken back.
+//! It is called under the commit lock and the key space's: it may not call the engine.
 
 use super::op::{Op, Reply};
 use super::Keyspace;

@@ -1,8 +1,8 @@
 //! A client: sends commands, and judges every answer by the history.
 //!
-//! What is checked: an answer of success means that the command has its place in the commit order, an error that
-//! it has none and that some state of the pool meanwhile justifies it; a read gives, for every sector, what some
-//! state between the last answer before it and its own end has there.
+//! What is checked: an answer of success means that the command has its place in the commit order, an error
+//! that it has none and that some state of the pool meanwhile justifies it; a read gives, for every sector,
+//! what some state between the last answer before it and its own end has there.
 
 use super::content::{bytes_of, stamps_of, Stamp, SECTORS};
 use super::history::{History, Recorder};

@@ -1,8 +1,8 @@
 //! What a dataset holds, as the model sees it: a stamp for each sector, a value for each entry.
 //!
 //! The bytes of a sector follow from its stamp, so that data is cheap to keep, to compare and to recognise: 0
-//! stands for zeroes, everything else for a command and a place in its data. A block is in the map if and only if
-//! the engine has it mapped.
+//! stands for zeroes, everything else for a command and a place in its data. A block is in the map if and
+//! only if the engine has it mapped.
 
 use block_layer::{Buf, Bytes, BLOCK, SECTOR};
 use std::collections::BTreeMap;

@@ -1,7 +1,8 @@
 //! The history: every operation in commit order, and the state of the model after each.
 //!
-//! Invariants: `states[n]` is the model after the first `n` operations; what was answered is never taken back;
-//! `acked` and `durable` say how long the prefix is that the death of the process, and a power cut, must spare.
+//! Invariants: `states[n]` is the model after the first `n` operations; what was answered is never taken
+//! back; `acked` and `durable` say how long the prefix is that the death of the process, and a power cut,
+//! must spare.
 
 use super::model::{Command, Model};
 use block_layer::Seq;

@@ -1,11 +1,12 @@
 //! The world of a seed: the whole engine on simulated disks, against a plain model in memory.
 //!
-//! A seed decides the machine, the budgets, the faults, and what concurrent clients do. The engine tells its commit
-//! order ([`history`]), which the [`model`] follows; so after every crash it can be said exactly which states the
-//! pool may be in: the model after some prefix of that order which has all that was promised to be there.
+//! A seed decides the machine, the budgets, the faults, and what concurrent clients do. The engine tells its
+//! commit order ([`history`]), which the [`model`] follows; so after every crash it can be said exactly which
+//! states the pool may be in: the model after some prefix of that order which has all that was promised to be
+//! there.
 //!
-//! Read next: `run` (a seed from start to end), `client` (how answers are judged), `work` (what clients do), `check`
-//! (what a pool at rest must satisfy).
+//! Read next: `run` (a seed from start to end), `client` (how answers are judged), `work` (what clients do),
+//! `check` (what a pool at rest must satisfy).
 
 mod check;
 mod client;

@@ -1,7 +1,7 @@
 //! The model: what the engine promises to be, as plainly as can be said.
 //!
-//! Invariant: every operation is applied whole, in commit order, and its conditions must hold at its place: an
-//! operation that the engine ordered although they do not is a bug, told as an error.
+//! Invariant: every operation is applied whole, in commit order, and its conditions must hold at its place:
+//! an operation that the engine ordered although they do not is a bug, told as an error.
 
 use super::content::{Block, Data, Stamp, SECTORS};
 use block_layer::SECTOR;

@@ -60,7 +60,8 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 impl Trouble {
-    /// Whether reads may fail: by themselves, by rot, or since a failed flush has lost what it should have saved.
+    /// Whether reads may fail: by themselves, by rot, or since a failed flush has lost what it should have
+    /// saved.
     #[must_use]
     pub fn hurts_reads(self) -> bool {
         matches!(self, Trouble::ReadErrors | Trouble::Rot | Trouble::FlushErrors)

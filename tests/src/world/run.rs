@@ -241,7 +241,8 @@ impl World {
         engine
     }
 
-    /// The pool must be as the model was after some prefix of the commit order that has all that was promised.
+    /// The pool must be as the model was after some prefix of the commit order that has all that was
+    /// promised.
     fn compare(&mut self, engine: &Arc<Engine>, end: End) {
         let found = self.calm(check::everything(engine)).expect("everything is readable after a crash");
         let mut history = self.recorder.lock();
