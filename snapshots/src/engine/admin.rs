@@ -3,7 +3,7 @@
 
 use super::Engine;
 use crate::catalogue::{DatasetId, SnapshotId};
-use crate::error::Error;
+use crate::error::{Error, Retry};
 use crate::ids::{Epoch, ObjectId};
 use crate::machine::not_found;
 use crate::machine::op::{Admin, Reply};
@@ -94,18 +94,30 @@ impl Engine {
     /// It does not exist, or the size is not a multiple of 512 bytes.
     pub async fn resize(self: &Arc<Self>, id: DatasetId, size: u64) -> Result<(), Error> {
         let _turn = self.resizing.lock().await;
-        let old =
-            self.space.lock().catalogue.datasets.get(&id).map(|d| d.size).ok_or_else(|| not_found(id))?;
-        if size > old {
-            // The last page of the smaller size may still have blocks from before a shrink.
-            self.clear_edge(id, old).await?;
+        loop {
+            let from = self.size_of(id)?;
+            if size > from {
+                // The last page of the smaller size may still have blocks from before a shrink.
+                self.clear_edge(id, from).await?;
+            }
+            match self.admin_once(Admin::Resize { dataset: id, from, to: size }).await {
+                Err(Retry::After(_)) => continue,
+                Err(Retry::Failed(e)) => return Err(e),
+                Ok(_) => {}
+            }
+            let _durable = self.flush().await?;
+            if size < from {
+                self.clear_edge(id, size).await?;
+            }
+            self.background.wake();
+            return Ok(());
         }
-        self.admin_durable(|| Admin::Resize(id, size)).await?;
-        if size < old {
-            self.clear_edge(id, size).await?;
-        }
-        self.background.wake();
-        Ok(())
+    }
+
+    /// A dataset's size in bytes.
+    pub(super) fn size_of(&self, id: DatasetId) -> Result<u64, Error> {
+        let size = self.space.lock().catalogue.datasets.get(&id).map(|d| d.size);
+        size.ok_or_else(|| not_found(id))
     }
 
     /// Removes a dataset. With `snapshots`, its snapshots go too; without, it must have none. Space comes

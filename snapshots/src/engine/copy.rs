@@ -3,7 +3,7 @@
 use super::{Engine, Volume, WriteOptions, IO_MAX};
 use crate::error::{Error, Retry};
 use crate::ids::BranchId;
-use crate::machine::op::{IoOp, Part, Source};
+use crate::machine::op::{IoOp, Part, Reach, Source};
 use crate::pages::View;
 use block_layer::BLOCK;
 
@@ -54,7 +54,7 @@ impl Volume {
                 branch,
                 session: options.session.clone(),
                 frees: false,
-                beyond: false,
+                reach: Reach::Inside,
                 parts: vec![share],
             };
             match engine.io(op).await {

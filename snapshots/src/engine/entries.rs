@@ -12,7 +12,7 @@ use crate::error::{Error, Retry};
 use crate::ids::{BranchId, Epoch};
 use crate::key::{prefix_end, LiveKey, PastKey};
 use crate::machine::no_snapshot;
-use crate::machine::op::{EntryChange, IoOp, OldEntry, Part};
+use crate::machine::op::{EntryChange, IoOp, OldEntry, Part, Reach};
 use crate::pages::View;
 use crate::session::Session;
 use block_layer::runtime::unblock;
@@ -87,7 +87,8 @@ impl Engine {
                 parts.push(Part::Entry(EntryChange { name, value, old, as_of }));
             }
             let session = session.clone();
-            match self.io(IoOp { dataset, branch, session, frees: false, beyond: false, parts }).await {
+            match self.io(IoOp { dataset, branch, session, frees: false, reach: Reach::Inside, parts }).await
+            {
                 Ok(_) => return Ok(()),
                 Err(Retry::Failed(e)) => return Err(e),
                 Err(Retry::After(seq)) => self.store.wait_visible(seq).await,

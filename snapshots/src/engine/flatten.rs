@@ -6,7 +6,7 @@ use crate::error::{Error, Retry};
 use crate::generation::PageKey;
 use crate::ids::{BranchId, Epoch, ObjectId, PageNo, PAGE_BLOCKS};
 use crate::key::{prefix_end, MapKey};
-use crate::machine::op::{Admin, EntryChange, IoOp, Op, Part};
+use crate::machine::op::{Admin, EntryChange, IoOp, Op, Part, Reach};
 use crate::map::Pointer;
 use crate::pages::View;
 use block_layer::runtime::unblock;
@@ -136,7 +136,10 @@ impl Engine {
             let Some(value) = self.inherited_entry(branch, name).await? else { return Ok(true) };
             let change = EntryChange { name: name.to_vec(), value: Some(value), old: None, as_of };
             let parts = vec![Part::Entry(change)];
-            match self.io(IoOp { dataset, branch, session: None, frees: false, beyond: true, parts }).await {
+            match self
+                .io(IoOp { dataset, branch, session: None, frees: false, reach: Reach::Anywhere, parts })
+                .await
+            {
                 Ok(_) => return Ok(true),
                 Err(Retry::Failed(e)) => return Err(e),
                 Err(Retry::After(seq)) => self.store.wait_visible(seq).await,
@@ -182,7 +185,7 @@ impl Engine {
                 parts.push(Part::Expect { object, block, pointers: vec![Some(*pointer)] });
                 parts.push(Part::Write { object, block, blocks: vec![(bytes, pointer.crc())] });
             }
-            let op = IoOp { dataset, branch, session: None, frees: false, beyond: true, parts };
+            let op = IoOp { dataset, branch, session: None, frees: false, reach: Reach::Anywhere, parts };
             match self.io(op).await {
                 Ok(_) => return Ok(()),
                 Err(Retry::Failed(e)) => return Err(e),

@@ -187,15 +187,25 @@ impl Engine {
     /// Commits one administrative operation.
     pub(crate) async fn admin(&self, mut make: impl FnMut() -> Admin) -> Result<Reply, Error> {
         loop {
-            match self.store.commit(Op::Admin(make())).await.map_err(Retry::from) {
-                Ok(committed) => return Ok(committed.reply),
+            match self.admin_once(make()).await {
+                Ok(reply) => return Ok(reply),
                 Err(Retry::Failed(e)) => return Err(e),
-                Err(Retry::After(seq)) => {
-                    self.store.wait_visible(seq).await;
-                    if !self.help_discards().await? {
-                        self.store.runtime().sleep(BOUNCED).await;
-                    }
+                Err(Retry::After(_)) => {}
+            }
+        }
+    }
+
+    /// As [`Engine::admin`], once: when it bounces, what it met has been waited for.
+    pub(crate) async fn admin_once(&self, admin: Admin) -> Result<Reply, Retry> {
+        match self.store.commit(Op::Admin(admin)).await.map_err(Retry::from) {
+            Ok(committed) => Ok(committed.reply),
+            Err(Retry::Failed(e)) => Err(Retry::Failed(e)),
+            Err(Retry::After(seq)) => {
+                self.store.wait_visible(seq).await;
+                if !self.help_discards().await.map_err(Retry::Failed)? {
+                    self.store.runtime().sleep(BOUNCED).await;
                 }
+                Err(Retry::After(seq))
             }
         }
     }

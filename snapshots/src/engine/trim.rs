@@ -10,7 +10,7 @@ use crate::generation::PageKey;
 use crate::ids::{BranchId, ObjectId, PageNo, PAGE_BLOCKS};
 use crate::key::{prefix_end, MapKey};
 use crate::machine::not_found;
-use crate::machine::op::{Admin, IoOp, Op, Part, WorkOffStep};
+use crate::machine::op::{Admin, IoOp, Op, Part, Reach, WorkOffStep};
 use crate::pages::View;
 use block_layer::runtime::unblock;
 use block_layer::{Seq, BLOCK};
@@ -144,6 +144,10 @@ impl Engine {
             return Ok(());
         }
         loop {
+            if self.size_of(id)? != size {
+                // A rollback came between: what lies there may be content now.
+                return Ok(());
+            }
             let branch = self.space.lock().live_branch(id).map(|b| b.id)?;
             self.work_off_range(branch, ObjectId(0), first, count).await?;
             self.load_range(branch, ObjectId(0), first, count).await?;
@@ -156,7 +160,8 @@ impl Engine {
             }
             self.load_refs(pointers.into_iter().flatten()).await?;
             let parts = vec![Part::Unmap { object: ObjectId(0), block: first, count }];
-            let op = IoOp { dataset: id, branch, session: None, frees: true, beyond: true, parts };
+            let reach = Reach::Behind(size);
+            let op = IoOp { dataset: id, branch, session: None, frees: true, reach, parts };
             match self.io(op).await {
                 Ok(_) => return Ok(()),
                 Err(Retry::After(seq)) => self.store.wait_visible(seq).await,

@@ -8,7 +8,7 @@ use crate::catalogue::{DatasetId, SnapshotId};
 use crate::error::{Error, Retry};
 use crate::generation::PageKey;
 use crate::ids::{BranchId, ObjectId};
-use crate::machine::op::{IoOp, Part};
+use crate::machine::op::{IoOp, Part, Reach};
 use crate::machine::{no_snapshot, not_found};
 use crate::map::Pointer;
 use crate::pages::View;
@@ -303,7 +303,7 @@ impl Volume {
 
     /// As [`Volume::write_zeroes`], where no caller may reach.
     pub(super) async fn write_zeroes_beyond(&self, offset: u64, len: u64) -> Result<(), Error> {
-        let mode = Mode { frees: true, beyond: true, ..Mode::default() };
+        let mode = Mode { frees: true, reach: Reach::Behind(offset), ..Mode::default() };
         self.zero(offset, len, &WriteOptions::default(), mode).await
     }
 
@@ -469,7 +469,11 @@ impl Volume {
         }
         loop {
             let (branch, _, size) = self.view()?;
-            let span = self.span(offset, len, if mode.beyond { u64::MAX } else { size })?;
+            let span = match mode.reach {
+                Reach::Behind(end) if end != size => return Ok(()),
+                Reach::Inside => self.span(offset, len, size)?,
+                _ => self.span(offset, len, u64::MAX)?,
+            };
             let old = match self.read_old(branch, span, mode.all).await {
                 Err(e) if self.has_moved(&e, (branch, View::Live)) => continue,
                 old => old?,
@@ -480,7 +484,7 @@ impl Volume {
                 branch,
                 session: options.session.clone(),
                 frees: mode.frees,
-                beyond: mode.beyond,
+                reach: mode.reach,
                 parts: parts(span, &old)?,
             };
             match self.engine.io(op).await {
@@ -536,8 +540,8 @@ struct Mode {
     all: bool,
     /// Whether it frees space, on the whole.
     frees: bool,
-    /// Whether it may lie beyond the dataset's end: what a shrink left there is cleared.
-    beyond: bool,
+    /// Where it may lie.
+    reach: Reach,
 }
 
 /// What an operation found before it changes it.

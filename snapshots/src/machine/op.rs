@@ -31,10 +31,22 @@ pub struct IoOp {
     pub session: Option<Session>,
     /// Whether it only frees space, and may use the reserve for what it has to write.
     pub frees: bool,
-    /// Whether it may lie beyond the dataset's end.
-    pub beyond: bool,
+    /// Where in the dataset it may lie.
+    pub reach: Reach,
     /// The changes, in order; later ones see earlier ones.
     pub parts: Vec<Part>,
+}
+
+/// Where an operation may lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Inside the dataset.
+    #[default]
+    Inside,
+    /// Anywhere: it changes no content.
+    Anywhere,
+    /// Behind the dataset's end, which must be at this byte: it clears what a shrink left there.
+    Behind(u64),
 }
 
 /// One change.
@@ -139,7 +151,14 @@ pub enum Admin {
     /// Sets a dataset's attributes.
     SetAttributes(DatasetId, Vec<u8>),
     /// Changes a dataset's size; what lies beyond a smaller one is discarded.
-    Resize(DatasetId, u64),
+    Resize {
+        /// The dataset.
+        dataset: DatasetId,
+        /// The size that it must have.
+        from: u64,
+        /// The size that it gets.
+        to: u64,
+    },
     /// Removes a dataset, with its snapshots if they are allowed to go.
     Delete {
         /// The dataset.

@@ -35,7 +35,7 @@ impl State {
                 check_attributes(attributes)?;
                 self.change_dataset(*id, |d| d.attributes.clone_from(attributes))
             }
-            Admin::Resize(id, size) => self.resize(*id, *size),
+            Admin::Resize { dataset, from, to } => self.resize(*dataset, *from, *to),
             Admin::Delete { dataset, snapshots } => self.delete(*dataset, *snapshots),
             Admin::Snapshot(items) => self.snapshot(items),
             Admin::DeleteSnapshot(id) => self.change_snapshot(*id, |s| s.name = None),
@@ -118,9 +118,12 @@ impl State {
         Ok((Reply::Dataset(id), mutations))
     }
 
-    fn resize(&self, id: DatasetId, size: u64) -> Ordered {
+    fn resize(&self, id: DatasetId, old: u64, size: u64) -> Ordered {
         check_size(size)?;
         let mut dataset = self.dataset(id)?.clone();
+        if dataset.size != old {
+            return Err(Refusal::Bounce(Seq(0)));
+        }
         let page_bytes = (PAGE_BLOCKS * BLOCK) as u64;
         let (from, to) = (PageNo(size.div_ceil(page_bytes)), PageNo(dataset.size.div_ceil(page_bytes)));
         let mut mutations = Vec::new();

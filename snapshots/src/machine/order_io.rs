@@ -3,7 +3,7 @@
 //! Three steps, so that a refusal changes nothing: check everything, allocate, then record the effects.
 
 use super::mutation::Mutation;
-use super::op::{EntryChange, IoOp, Part, Reply, Source};
+use super::op::{EntryChange, IoOp, Part, Reach, Reply, Source};
 use super::{no_snapshot, not_found, State};
 use crate::catalogue::{Branch, Record};
 use crate::error::Error;
@@ -55,7 +55,13 @@ impl State {
         }
         let dataset =
             self.catalogue.datasets.get(&op.dataset).ok_or(Refusal::Refused(not_found(op.dataset)))?;
-        let size = if op.beyond { u64::MAX } else { dataset.size };
+        let size = match op.reach {
+            Reach::Inside => dataset.size,
+            Reach::Anywhere => u64::MAX,
+            // A rollback or a resize came between: what lies there may be content now.
+            Reach::Behind(end) if end != dataset.size => return Err(Refusal::Bounce(Seq(0))),
+            Reach::Behind(_) => u64::MAX,
+        };
         if dataset.branch != op.branch {
             return Err(Refusal::Bounce(Seq(0)));
         }

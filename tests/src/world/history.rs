@@ -77,7 +77,7 @@ impl Observer for Recorder {
                 What::Command(number)
             }
             Op::Admin(admin) => match model.admin(admin, reply) {
-                Ok(true) => What::Admin(format!("{admin:?}")),
+                Ok(true) => What::Admin(text_of(admin)),
                 Ok(false) => return,
                 Err(e) => panic!("{seq}: {admin:?}: {e}"),
             },
@@ -174,7 +174,7 @@ impl History {
     /// When it never got a place.
     pub(super) fn administered(&mut self, admin: &Admin, from: usize) {
         // The first of its kind since it was sent: another client may have sent the same again.
-        let what = What::Admin(format!("{admin:?}"));
+        let what = What::Admin(text_of(admin));
         let at = self.entries[from..].iter().position(|entry| entry.what == what);
         let at = at.unwrap_or_else(|| panic!("{admin:?} was answered and not committed"));
         self.answer(from + at + 1, true);
@@ -232,5 +232,13 @@ impl History {
         self.fenced.clear();
         self.commands.clear();
         (self.acked, self.durable) = (0, 0);
+    }
+}
+
+/// What an administrative operation asks for: the size that a resize starts from is the engine's affair.
+fn text_of(admin: &Admin) -> String {
+    match admin {
+        Admin::Resize { dataset, to, .. } => format!("resize {dataset:?} to {to}"),
+        other => format!("{other:?}"),
     }
 }

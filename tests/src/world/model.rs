@@ -234,7 +234,7 @@ impl Model {
             (Admin::Snapshot(items), Reply::Snapshots(ids)) => self.take(items, ids)?,
             (Admin::Rename(id, name), _) => self.dataset(*id)?.name.clone_from(name),
             (Admin::SetAttributes(id, attributes), _) => self.dataset(*id)?.attributes.clone_from(attributes),
-            (Admin::Resize(id, size), _) => self.change(*id, |content| content.size = *size)?,
+            (Admin::Resize { dataset, to, .. }, _) => self.change(*dataset, |content| content.size = *to)?,
             (Admin::Delete { dataset, snapshots }, _) => {
                 self.dataset(*dataset)?;
                 self.datasets.remove(dataset);

@@ -252,7 +252,7 @@ impl Client {
             (53..63, _) if !own.is_empty() => Admin::Rollback(dataset, *self.rng.pick(&own)),
             (63..75, _) if model.datasets[&dataset].content.size > 0 => {
                 let size = self.size();
-                Admin::Resize(dataset, size)
+                Admin::Resize { dataset, from: 0, to: size }
             }
             (75..83, _) => {
                 let object = self.live_target(model).object;
@@ -333,7 +333,7 @@ impl Client {
             }
             Admin::Rename(id, name) => engine.rename_dataset(*id, name).await,
             Admin::SetAttributes(id, attributes) => engine.set_attributes(*id, attributes).await,
-            Admin::Resize(id, size) => engine.resize(*id, *size).await,
+            Admin::Resize { dataset, to, .. } => engine.resize(*dataset, *to).await,
             Admin::Delete { dataset, snapshots } => engine.delete_dataset(*dataset, *snapshots).await,
             Admin::DeleteSnapshot(id) => engine.delete_snapshot(*id).await,
             Admin::RenameSnapshot(id, name) => engine.rename_snapshot(*id, name).await,
