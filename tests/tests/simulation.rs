@@ -25,10 +25,9 @@ fn run_seed(seed: u64) -> Option<Outcome> {
     outcome
 }
 
-/// Open: the seeds in [`OPEN`] still fail. They are the first thing to mend; the default range is one without
-/// them, so that nothing else slips in meanwhile.
-const OPEN: [u64; 13] =
-    [73, 10_339, 11_883, 11_929, 12_032, 12_127, 16_345, 17_613, 17_683, 17_735, 17_970, 18_375, 19_334];
+/// Open: these seeds still fail, and at least two more between 3,457 and 7,265 do not end. They are the first
+/// thing to mend; the default range is one without them, so that nothing else slips in meanwhile.
+const OPEN: [u64; 12] = [73, 3166, 3456, 7266, 8620, 10_339, 11_883, 16_345, 17_613, 17_683, 17_970, 18_375];
 
 #[test]
 fn every_seed_keeps_every_promise() {

@@ -154,7 +154,10 @@ async fn changes(new: &(Volume, &Content), old: &(Volume, &Content)) -> Result<(
         ranges.iter().any(|range| range.offset <= at && at < range.offset + range.len)
     };
     let (a, b) = (new.1.data(0), old.1.data(0));
-    let visible = new.1.size.div_ceil(SECTOR as u64 * SECTORS);
+    // What a shrink left behind the end of the last block is no difference that anyone can see.
+    let whole = new.1.size / (SECTOR as u64 * SECTORS);
+    let last = new.1.size == old.1.size && !new.1.size.is_multiple_of(SECTOR as u64 * SECTORS);
+    let visible = whole + u64::from(last);
     for (block, _) in a.blocks().chain(b.blocks()).filter(|(block, _)| *block < visible) {
         let same = a.block(block) == b.block(block);
         let between = (new.0.snapshot_id(), old.0.snapshot_id());
