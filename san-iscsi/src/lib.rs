@@ -1,3 +1,16 @@
-//! The iSCSI target: session and SCSI state machines that know no storage crate.
+//! The iSCSI target: wire, session and SCSI, which know no storage crate.
 //!
-//! Empty until the SAN issue.
+//! | module | job | may not |
+//! |---|---|---|
+//! | [`lun`] | the border: what a target needs from storage | know a transport |
+//! | [`scsi`] | commands, sense, reservations, unit attentions, masking | know a PDU |
+//! | `wire` | PDUs and login text: bytes in, typed values out | keep state |
+//! | `session` | login and full-feature state machines | do I/O, read a clock |
+//! | `server` | sockets, timers and buffers around sessions | decide anything of the protocol |
+//!
+//! Storage is joined to it by whoever implements [`lun::LogicalUnit`]; tests have a disk in memory.
+
+pub mod lun;
+pub mod scsi;
+
+pub use lun::{LogicalUnit, LunFault};
