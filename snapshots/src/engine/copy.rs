@@ -1,8 +1,7 @@
 //! Range clone: a range of one dataset, or of a snapshot, becomes a range of another by reference.
 
-use super::{Engine, Volume, WriteOptions, IO_MAX};
+use super::{Volume, WriteOptions, IO_MAX};
 use crate::error::{Error, Retry};
-use crate::ids::BranchId;
 use crate::machine::op::{IoOp, Part, Reach, Source};
 use crate::pages::View;
 use block_layer::BLOCK;
@@ -63,10 +62,10 @@ impl Volume {
                 Err(Retry::Failed(e)) => return Err(e),
                 Err(Retry::After(seq)) => {
                     engine.store.wait_visible(seq).await;
-                    let target = engine.ready(branch, self, block, count).await;
+                    let target = engine.ready(branch, self.object_id(), block, count).await;
                     let from = match from_view {
-                        View::Live => engine.ready(from_branch, source, from_block, count).await,
-                        View::At(_) => Ok(()),
+                        View::Live => engine.ready(from_branch, object, from_block, count).await,
+                        View::At(_) => Ok(Vec::new()),
                     };
                     match (target, from) {
                         (Err(e), _) if !self.has_moved(&e, (branch, View::Live)) => return Err(e),
@@ -76,17 +75,6 @@ impl Volume {
                 }
             }
         }
-    }
-}
-
-impl Engine {
-    /// Makes a range ready to be ordered: discards worked off, pages and counts in memory.
-    async fn ready(&self, branch: BranchId, volume: &Volume, block: u64, count: u64) -> Result<(), Error> {
-        let object = volume.object_id();
-        self.work_off_range(branch, object, block, count).await?;
-        self.load_range(branch, object, block, count).await?;
-        let pointers = self.pointers(branch, object, View::Live, block, count).await?;
-        self.load_refs(pointers.into_iter().flatten()).await
     }
 }
 

@@ -5,10 +5,12 @@
 
 use super::versions::{levels, resolve, Level, Resolved};
 use super::Engine;
+use crate::catalogue::SnapshotId;
 use crate::error::Error;
 use crate::generation::PageKey;
-use crate::machine::{Keyspace, Loading};
-use crate::map::Page;
+use crate::ids::{BranchId, ObjectId};
+use crate::machine::{no_snapshot, pieces, Keyspace, Loading};
+use crate::map::{Page, Pointer};
 use crate::pages::{Cached, View};
 use block_layer::runtime::unblock;
 use tokio::sync::oneshot;
@@ -98,5 +100,82 @@ impl Engine {
             levels(&state.catalogue, generations, key, view)
         };
         self.resolve(levels).await
+    }
+
+    /// The pointers of consecutive blocks, loading pages as needed. The pages may be gone again when it
+    /// returns.
+    pub(crate) async fn pointers(
+        &self,
+        branch: BranchId,
+        object: ObjectId,
+        view: View,
+        block: u64,
+        count: u64,
+    ) -> Result<Vec<Option<Pointer>>, Error> {
+        let mut pointers = Vec::with_capacity(count as usize);
+        for piece in pieces(block, count) {
+            let key = PageKey { branch, object, page: piece.page };
+            loop {
+                {
+                    let mut state = self.space.lock();
+                    if !state.is_whole(branch, view) {
+                        return Err(gone(branch, view));
+                    }
+                    if let Some(cached) = state.pages.get(key, view) {
+                        let first = usize::from(piece.slot);
+                        pointers.extend_from_slice(&cached.page.slots()[first..first + piece.count]);
+                        break;
+                    }
+                }
+                self.load(key, view).await?;
+            }
+        }
+        Ok(pointers)
+    }
+
+    /// Sees to it that the live pages of a range are in the cache.
+    pub(crate) async fn load_range(
+        &self,
+        branch: BranchId,
+        object: ObjectId,
+        block: u64,
+        count: u64,
+    ) -> Result<(), Error> {
+        for piece in pieces(block, count) {
+            self.load(PageKey { branch, object, page: piece.page }, View::Live).await?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the reference counts of these blocks are in memory.
+    pub(crate) async fn load_refs(&self, pointers: impl Iterator<Item = Pointer>) -> Result<(), Error> {
+        for pointer in pointers {
+            if self.store.needs_refs(pointer.pba()) {
+                self.store.load_refs(pointer.pba()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a live range ready to be ordered: discards worked off, pages and counts in memory. Its pointers.
+    pub(super) async fn ready(
+        &self,
+        branch: BranchId,
+        object: ObjectId,
+        block: u64,
+        count: u64,
+    ) -> Result<Vec<Option<Pointer>>, Error> {
+        self.work_off_range(branch, object, block, count).await?;
+        let pointers = self.pointers(branch, object, View::Live, block, count).await?;
+        self.load_refs(pointers.iter().flatten().copied()).await?;
+        Ok(pointers)
+    }
+}
+
+/// The error for a view that is being reclaimed.
+fn gone(branch: BranchId, view: View) -> Error {
+    match view {
+        View::Live => Error::NotFound(format!("the live side of branch {}", branch.0)),
+        View::At(epoch) => no_snapshot(SnapshotId { branch, epoch }),
     }
 }

@@ -3,8 +3,8 @@
 //! What a caller does is *prepared* (pages loaded, conditions noted), then committed, then answered; when the
 //! state moved between preparing and ordering, the operation bounces and is prepared again.
 //!
-//! Read next: `volume` (block data), `entries` (small entries), `admin` (datasets and snapshots), `load` (how
-//! a page comes into memory), `reclaim` (how space comes back).
+//! Read next: `volume`, `read`, `write` (block data), `entries` (small entries), `admin` (datasets and
+//! snapshots), `load` (how a page comes into memory), `reclaim` (how space comes back).
 
 mod admin;
 mod audit;
@@ -15,12 +15,15 @@ mod entries;
 mod files;
 mod flatten;
 mod load;
+mod read;
 mod reclaim;
 mod scrub;
 mod stats;
 mod trim;
 mod versions;
 mod volume;
+mod write;
+mod zero;
 
 pub use admin::{DatasetInfo, SnapshotInfo};
 pub use audit::AuditError;
@@ -29,9 +32,10 @@ pub use diff::ChangedRange;
 pub(crate) use entries::{decode_value, split_live};
 pub use entries::{EntryCondition, EntryEdit};
 pub use files::{FilesError, OpenFiles, PoolFiles};
+pub use read::Extent;
 pub use scrub::{DamagedRange, ScrubProgress};
 pub use stats::EngineStats;
-pub use volume::{Extent, Volume, WriteOptions, IO_MAX};
+pub use volume::{Volume, WriteOptions, IO_MAX};
 
 use crate::error::{Error, Retry};
 use crate::machine::observe::Observer;

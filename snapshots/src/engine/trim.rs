@@ -149,16 +149,13 @@ impl Engine {
                 return Ok(());
             }
             let branch = self.space.lock().live_branch(id).map(|b| b.id)?;
-            self.work_off_range(branch, ObjectId(0), first, count).await?;
-            self.load_range(branch, ObjectId(0), first, count).await?;
-            let pointers = match self.pointers(branch, ObjectId(0), View::Live, first, count).await {
+            let pointers = match self.ready(branch, ObjectId(0), first, count).await {
                 Err(e) if self.volume(id).has_moved(&e, (branch, View::Live)) => continue,
                 pointers => pointers?,
             };
             if pointers.iter().all(Option::is_none) {
                 return Ok(());
             }
-            self.load_refs(pointers.into_iter().flatten()).await?;
             let parts = vec![Part::Unmap { object: ObjectId(0), block: first, count }];
             let reach = Reach::Behind(size);
             let op = IoOp { dataset: id, branch, session: None, frees: true, reach, parts };
