@@ -58,4 +58,33 @@ impl Sense {
     pub const fn new(key: Key, asc: u8, ascq: u8) -> Sense {
         Sense { key, asc, ascq, detail: Detail::None }
     }
+
+    /// Fixed format: what an answer carries.
+    #[must_use]
+    pub fn fixed(&self) -> [u8; 18] {
+        let mut bytes = [0; 18];
+        bytes[0] = 0x70;
+        bytes[2] = self.key as u8;
+        bytes[7] = 10;
+        bytes[12] = self.asc;
+        bytes[13] = self.ascq;
+        match self.detail {
+            Detail::None => {}
+            Detail::CdbField(byte, bit) => bytes[15..18].copy_from_slice(&pointer(0xc0, byte, bit)),
+            Detail::ParameterField(byte, bit) => bytes[15..18].copy_from_slice(&pointer(0x80, byte, bit)),
+            Detail::Information(number) => {
+                if let Ok(number) = u32::try_from(number) {
+                    bytes[0] |= 0x80;
+                    bytes[3..7].copy_from_slice(&number.to_be_bytes());
+                }
+            }
+        }
+        bytes
+    }
+}
+
+/// The field pointer (SPC-4 4.5.2.4.2): SKSV, C/D, BPV and bit; byte.
+fn pointer(flags: u8, byte: u16, bit: Option<u8>) -> [u8; 3] {
+    let [high, low] = byte.to_be_bytes();
+    [flags | bit.map_or(0, |bit| 0x08 | bit & 7), high, low]
 }
