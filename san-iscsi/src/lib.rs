@@ -4,13 +4,16 @@
 //! |---|---|---|
 //! | [`lun`] | the border: what a target needs from storage | know a transport |
 //! | [`scsi`] | commands, sense, reservations, unit attentions, masking | know a PDU |
-//! | `wire` | PDUs and login text: bytes in, typed values out | keep state |
+//! | [`wire`] | PDUs and login text: bytes in, typed values out | keep state |
+//! | [`memory`] | one budget, aligned buffers | know what the bytes are |
 //! | `session` | login and full-feature state machines | do I/O, read a clock |
 //! | `server` | sockets, timers and buffers around sessions | decide anything of the protocol |
 //!
 //! Storage is joined to it by whoever implements [`lun::LogicalUnit`]; tests have a disk in memory.
 
 pub mod lun;
+pub mod memory;
 pub mod scsi;
+pub mod wire;
 
 pub use lun::{LogicalUnit, LunFault};
