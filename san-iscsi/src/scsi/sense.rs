@@ -1,5 +1,7 @@
 //! Sense data: why a command was not done (SPC-4 4.5).
 
+use crate::lun::LunFault;
+
 /// Sense keys (SPC-4 4.5.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -53,6 +55,61 @@ pub struct Sense {
 }
 
 impl Sense {
+    /// The operation code is not known.
+    pub const INVALID_OPCODE: Sense = Sense::new(Key::IllegalRequest, 0x20, 0x00);
+    /// The range lies behind the end.
+    pub const LBA_OUT_OF_RANGE: Sense = Sense::new(Key::IllegalRequest, 0x21, 0x00);
+    /// No such LUN, or none for this host: nobody can tell which.
+    pub const LUN_NOT_SUPPORTED: Sense = Sense::new(Key::IllegalRequest, 0x25, 0x00);
+    /// A parameter list is shorter or longer than it must be.
+    pub const PARAMETER_LIST_LENGTH: Sense = Sense::new(Key::IllegalRequest, 0x1a, 0x00);
+    /// The initiator announced less Data-Out than the command needs.
+    pub const DATA_OUT_LENGTH: Sense = Sense::new(Key::IllegalRequest, 0x0e, 0x03);
+    /// The LUN is read-only.
+    pub const WRITE_PROTECTED: Sense = Sense::new(Key::DataProtect, 0x27, 0x00);
+    /// The storage behind the LUN is not there; an administrator must act.
+    pub const NOT_READY: Sense = Sense::new(Key::NotReady, 0x04, 0x03);
+    /// Given up while storage hung: it may have an effect yet.
+    pub const TIMED_OUT: Sense = Sense::new(Key::AbortedCommand, 0x2e, 0x02);
+    /// Nothing to say.
+    pub const NONE: Sense = Sense::new(Key::NoSense, 0x00, 0x00);
+
+    /// Something happened that the initiator must know before it goes on.
+    #[must_use]
+    pub const fn attention(asc: u8, ascq: u8) -> Sense {
+        Sense::new(Key::UnitAttention, asc, ascq)
+    }
+
+    /// INVALID FIELD IN CDB, at this byte.
+    #[must_use]
+    pub const fn cdb(byte: u16) -> Sense {
+        Sense { detail: Detail::CdbField(byte, None), ..Sense::new(Key::IllegalRequest, 0x24, 0x00) }
+    }
+
+    /// INVALID FIELD IN PARAMETER LIST, at this byte.
+    #[must_use]
+    pub const fn parameter(byte: u16) -> Sense {
+        let detail = Detail::ParameterField(byte, None);
+        Sense { detail, ..Sense::new(Key::IllegalRequest, 0x26, 0x00) }
+    }
+
+    /// The only place where a fault of storage becomes sense data.
+    #[must_use]
+    pub fn of(fault: LunFault) -> Sense {
+        match fault {
+            LunFault::OutOfRange => Sense::LBA_OUT_OF_RANGE,
+            LunFault::NoSpace => Sense::new(Key::DataProtect, 0x27, 0x07),
+            LunFault::Corrupt => Sense::new(Key::MediumError, 0x11, 0x00),
+            LunFault::Device => Sense::new(Key::HardwareError, 0x44, 0x00),
+            LunFault::Miscompare { at } => {
+                Sense { detail: Detail::Information(at), ..Sense::new(Key::Miscompare, 0x1d, 0x00) }
+            }
+            LunFault::Fenced => Sense::LUN_NOT_SUPPORTED,
+            LunFault::WritesLost => Sense::new(Key::MediumError, 0x0c, 0x00),
+            LunFault::Unavailable => Sense::NOT_READY,
+        }
+    }
+
     /// A reason without detail.
     #[must_use]
     pub const fn new(key: Key, asc: u8, ascq: u8) -> Sense {
@@ -80,6 +137,14 @@ impl Sense {
             }
         }
         bytes
+    }
+}
+
+impl Sense {
+    /// Descriptor format: for a REQUEST SENSE that asks for it.
+    #[must_use]
+    pub fn descriptor(&self) -> [u8; 8] {
+        [0x72, self.key as u8, self.asc, self.ascq, 0, 0, 0, 0]
     }
 }
 
