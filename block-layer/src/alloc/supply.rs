@@ -106,8 +106,12 @@ impl Allocator {
         Ok(runs)
     }
 
-    /// Whether `blocks` may be had for `purpose` right now.
-    fn check_room(&mut self, blocks: u32, purpose: Purpose) -> Result<(), AllocError> {
+    /// Whether `blocks` may be had for `purpose` right now, all together. Changes nothing but what
+    /// [`wants`](Self::wants) will name.
+    ///
+    /// # Errors
+    /// As [`alloc`](Self::alloc).
+    pub fn check_room(&mut self, blocks: u32, purpose: Purpose) -> Result<(), AllocError> {
         let reserve = match purpose {
             Purpose::Write => self.config.reserve_blocks,
             Purpose::Reserved => 0,

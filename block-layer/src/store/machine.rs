@@ -136,6 +136,16 @@ impl Tx<'_> {
         8 * runs + 4 * crcs + 16 * (e.refs.len() - m.refs) + e.body.len() - m.body
     }
 
+    /// Whether there is room for `blocks` blocks, all together. An operation asks before its first
+    /// [`write`](Tx::write) when it makes several: were each only to find out by itself, they could fill and
+    /// close one segment after the other, be taken back, and begin again, for ever.
+    ///
+    /// # Errors
+    /// As [`write`](Tx::write).
+    pub fn check_room<E>(&mut self, blocks: u32, purpose: Purpose) -> Result<(), Refusal<E>> {
+        Ok(self.alloc.check_room(blocks, purpose)?)
+    }
+
     /// Finds room for `blocks` (one [`BLOCK`] of data and its CRC-32C each) and writes them there with this
     /// batch. Returns the runs, in the order of the blocks.
     ///

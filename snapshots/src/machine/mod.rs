@@ -117,11 +117,7 @@ impl Machine for Keyspace {
 
     fn data_bytes(&self, op: &Op) -> usize {
         let Op::Io(io) = op else { return 0 };
-        let blocks = |part: &Part| match part {
-            Part::Write { blocks, .. } => blocks.len(),
-            _ => 0,
-        };
-        io.parts.iter().map(blocks).sum::<usize>() * BLOCK
+        io.parts.iter().map(Part::written_blocks).sum::<usize>() * BLOCK
     }
 
     fn order(&self, op: &mut Op, tx: &mut Tx<'_>) -> Result<Reply, Refusal<Error>> {

@@ -94,6 +94,16 @@ pub enum Part {
     Entry(EntryChange),
 }
 
+impl Part {
+    /// Blocks of data that it writes.
+    pub(super) fn written_blocks(&self) -> usize {
+        match self {
+            Part::Write { blocks, .. } => blocks.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// A change of a small entry.
 #[derive(Debug)]
 pub struct EntryChange {

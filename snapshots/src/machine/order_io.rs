@@ -70,6 +70,10 @@ impl State {
             self.check_part(&branch, size, part, tx)?;
         }
         let purpose = if op.frees { Purpose::Reserved } else { Purpose::Write };
+        let written = op.parts.iter().map(Part::written_blocks).sum::<usize>();
+        if written > 0 {
+            tx.check_room(written as u32, purpose)?;
+        }
         let mut runs = Vec::with_capacity(op.parts.len());
         for part in &op.parts {
             runs.push(match part {
