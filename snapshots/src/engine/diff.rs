@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::generation::PageKey;
 use crate::ids::{BranchId, Epoch, ObjectId, PageNo, PAGE_BLOCKS};
 use crate::key::{prefix_end, TouchedKey};
-use crate::map::Page;
+use crate::map::{Page, Pointer};
 use crate::pages::View;
 use crate::touched::Touched;
 use block_layer::runtime::unblock;
@@ -34,6 +34,15 @@ struct Stretch {
     upto: Epoch,
 }
 
+/// Where two states end, in bytes; an end that hides nothing from the other is `u64::MAX`.
+///
+/// What a shrink left behind an end is mapped and no content: a larger state differs there though its pointers
+/// are the same.
+struct Ends {
+    new: u64,
+    old: u64,
+}
+
 type Groups = BTreeMap<(ObjectId, u64), Touched>;
 
 impl Volume {
@@ -50,11 +59,11 @@ impl Volume {
     ) -> Result<Vec<ChangedRange>, Error> {
         loop {
             let (new, old) = (self.view()?, from.map(Volume::view).transpose()?);
-            let ranges = self.compare(new, old.map(|(b, v, _)| (b, v)), start, limit).await?;
+            let ranges = self.compare(new, old, start, limit).await?;
             // A view that went away meanwhile may have been reclaimed in part: look again, or say that it is
             // gone.
             let (now, then) = (self.view()?, from.map(Volume::view).transpose()?);
-            if (now.0, now.1) == (new.0, new.1) && then.map(|t| (t.0, t.1)) == old.map(|o| (o.0, o.1)) {
+            if now == new && then == old {
                 return Ok(ranges);
             }
         }
@@ -63,12 +72,19 @@ impl Volume {
     async fn compare(
         &self,
         (branch, view, size): (BranchId, View, u64),
-        old: Option<(BranchId, View)>,
+        old: Option<(BranchId, View, u64)>,
         start: u64,
         limit: usize,
     ) -> Result<Vec<ChangedRange>, Error> {
         let engine = self.engine();
-        let groups = engine.touched_between(self.object_id(), (branch, view), old).await?;
+        let object = self.object_id();
+        let ends = Ends::of(object, size, old.map(|(.., end)| end));
+        let old = old.map(|(branch, view, _)| (branch, view));
+        let mut groups = engine.touched_between(object, (branch, view), old).await?;
+        if ends.old < ends.new {
+            let (group, place) = PageNo::of_block(ends.old / BLOCK as u64).0.group();
+            groups.entry((object, group)).or_default().insert(place);
+        }
         let mut ranges: Vec<ChangedRange> = Vec::new();
         for ((object, group), touched) in groups {
             for place in touched.iter() {
@@ -82,13 +98,12 @@ impl Volume {
                     Some((branch, view)) => engine.seen(PageKey { branch, object, page }, view).await?,
                     None => Box::new(Page::EMPTY),
                 };
-                for slot in (0..PAGE_BLOCKS).filter(|slot| new.slots()[*slot] != old.slots()[*slot]) {
+                for slot in 0..PAGE_BLOCKS {
                     let offset = (first + slot as u64) * BLOCK as u64;
-                    let end =
-                        (offset + BLOCK as u64).min(if object == ObjectId(0) { size } else { u64::MAX });
-                    if offset < start || offset >= end {
+                    if offset < start || !ends.differ(offset, new.slots()[slot], old.slots()[slot]) {
                         continue;
                     }
+                    let end = ends.new.min(offset + BLOCK as u64);
                     let full = ranges.len() == limit;
                     match ranges.last_mut() {
                         Some(last) if last.offset + last.len == offset => last.len += end - offset,
@@ -99,6 +114,21 @@ impl Volume {
             }
         }
         Ok(ranges)
+    }
+}
+
+impl Ends {
+    fn of(object: ObjectId, new: u64, old: Option<u64>) -> Ends {
+        match object {
+            ObjectId(0) => Ends { new, old: old.filter(|old| *old < new).unwrap_or(u64::MAX) },
+            _ => Ends { new: u64::MAX, old: u64::MAX },
+        }
+    }
+
+    /// Whether the two states differ in the block at byte `offset`, for which they have these pointers.
+    fn differ(&self, offset: u64, new: Option<Pointer>, old: Option<Pointer>) -> bool {
+        let cut = offset < self.old && self.old - offset < BLOCK as u64;
+        offset < self.new && (new != old.filter(|_| offset < self.old) || (cut && new.is_some()))
     }
 }
 
