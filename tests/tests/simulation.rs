@@ -25,9 +25,9 @@ fn run_seed(seed: u64) -> Option<Outcome> {
     outcome
 }
 
-/// Open: these seeds still fail, and at least two more between 3,457 and 7,265 do not end. They are the first
-/// thing to mend; the default range is one without them, so that nothing else slips in meanwhile.
-const OPEN: [u64; 12] = [73, 3166, 3456, 7266, 8620, 10_339, 11_883, 16_345, 17_613, 17_683, 17_970, 18_375];
+/// Open: these seeds still fail. They are the first thing to mend; the default range is one without them, so
+/// that nothing else slips in meanwhile.
+const OPEN: [u64; 10] = [73, 3166, 3456, 7266, 10_339, 11_883, 16_345, 17_683, 17_970, 18_375];
 
 #[test]
 fn every_seed_keeps_every_promise() {

@@ -35,6 +35,8 @@ pub struct Counters {
     pub read_bytes: u64,
     /// Bytes given to writes.
     pub written_bytes: u64,
+    /// Flushes that failed: what they should have covered may be lost, whether anybody heard of it or not.
+    pub failed_flushes: u64,
 }
 
 /// One write as it was issued.
@@ -289,7 +291,10 @@ impl SimDisk {
             Job::Flush(mark, answer) => {
                 match fails {
                     false => state.medium.flush(mark),
-                    true => state.medium.fail_flush(mark, &mut state.rng),
+                    true => {
+                        state.counters.failed_flushes += 1;
+                        state.medium.fail_flush(mark, &mut state.rng);
+                    }
                 }
                 drop(guard);
                 answer.answer(if fails { Err(self.eio("flush", at, len)) } else { Ok(()) });

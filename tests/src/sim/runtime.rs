@@ -30,7 +30,7 @@ use std::time::Duration;
 /// Virtual time after which one `run_until` is given up as going nowhere.
 pub const PATIENCE: Duration = Duration::from_secs(3600);
 /// Steps after which one `run_until` is given up as spinning.
-pub const STEPS_MAX: u64 = 50_000_000;
+pub const STEPS_MAX: u64 = 1_000_000;
 
 /// A poll takes up to this much virtual time.
 const POLL_NS_MAX: u64 = 2_000;

@@ -54,6 +54,8 @@ pub(super) struct World {
     pub(super) rng: Rng,
     outcome: Outcome,
     verifiers: Vec<u64>,
+    /// Flushes that failed so far.
+    failed_flushes: u64,
 }
 
 /// Runs a seed.
@@ -74,6 +76,7 @@ pub fn run(options: &Options) -> Outcome {
         rng: Rng::new(options.seed),
         outcome: Outcome::default(),
         verifiers: Vec::new(),
+        failed_flushes: 0,
     };
     let mut engine = Some(world.create());
     for _ in 0..options.generations {
@@ -178,7 +181,6 @@ impl World {
     }
 
     fn end(&mut self, engine: Arc<Engine>, end: End) -> End {
-        let failed = engine.failure().is_some();
         let mut end = end;
         if end == End::Close {
             end = match self.machine.run(engine.close()) {
@@ -187,8 +189,11 @@ impl World {
                 Err(_) => End::PowerCut,
             };
         }
-        // A flush that failed may have lost what was answered: only what was flushed counts.
-        if failed && end == End::Kill {
+        // A flush that failed may have lost what was answered, even if the process did not live to hear of it:
+        // only what was flushed counts.
+        let failed_flushes = self.machine.disks().iter().map(|disk| disk.counters().failed_flushes).sum();
+        let lost = std::mem::replace(&mut self.failed_flushes, failed_flushes) < failed_flushes;
+        if lost && end == End::Kill {
             end = End::PowerCut;
         }
         drop(engine);
