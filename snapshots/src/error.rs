@@ -57,6 +57,9 @@ pub enum Error {
     /// The pool is being closed.
     #[error("the pool is closed")]
     Closed,
+    /// The pool's devices do not allow it; nothing was changed.
+    #[error(transparent)]
+    Pool(#[from] Box<block_layer::pool::PoolError>),
     /// The pool does not open.
     #[error(transparent)]
     Open(#[from] Box<OpenError>),

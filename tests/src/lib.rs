@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod decoders;
+pub mod files;
 pub mod kill;
 pub mod sim;
 pub mod skip;

@@ -3,152 +3,19 @@
 
 #![allow(clippy::unwrap_used)] // all of it is a test
 
-use ashlar_tests::sim::Rng;
+use ashlar_tests::files::{check, create, fill, noise, on_runtime, open, parts, parts_when_free, refused};
+use ashlar_tests::files::{Outcome, Place};
 use block_layer::device::{Backend, Direct, DiskOptions, FileDisk};
 use block_layer::format::superblock::{SLOT_OFFSETS, SUPERBLOCK_LEN};
-use block_layer::format::PoolName;
-use block_layer::pool::{CreateOptions, Layout};
-use block_layer::runtime::TokioRuntime;
-use block_layer::{Buf, Bytes, BLOCK};
+use block_layer::{Buf, BLOCK};
 use snapshots::engine::PoolFiles;
-use snapshots::{Engine, EngineConfig, EngineParts};
-use std::error::Error;
+use snapshots::Engine;
 use std::fs::{self, File};
-use std::future::Future;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
-const SIZE: u64 = 8 * MIB;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
-
-/// A directory with devices and indexes, removed at the end.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(test: &str) -> Place {
-        let dir = std::env::temp_dir().join(format!("ashlar-pool-files-{test}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).unwrap();
-        Place(dir)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// The named devices and the index of that name.
-    fn pool(&self, devices: &[&str], index: &str) -> PoolFiles {
-        let mut files = PoolFiles::new(devices.iter().map(|d| self.path(d)).collect(), self.path(index));
-        files.patience = Duration::ZERO;
-        files
-    }
-
-    /// Makes a pool of new devices of these sizes and puts something in it; it is closed again.
-    async fn make(&self, devices: &[(&str, u64)], index: &str) -> PoolFiles {
-        for (name, len) in devices {
-            FileDisk::create(&self.path(name), *len).unwrap();
-        }
-        let files = self.pool(&devices.iter().map(|(name, _)| *name).collect::<Vec<_>>(), index);
-        let engine = create(&files, false).await.unwrap();
-        fill(&engine, 1).await;
-        engine.close().await.unwrap();
-        files
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn on_runtime(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
-}
-
-fn parts(files: &PoolFiles, new: bool) -> Outcome<EngineParts> {
-    let (disks, index) = if new { files.open_new(&mut |_| {})? } else { files.open(&mut |_| {})? };
-    let mut config = EngineConfig::default();
-    config.store.reserve_bytes = 64 << 10;
-    config.store.index_reserve_bytes = 1 << 20;
-    let runtime = Arc::new(TokioRuntime::new(tokio::runtime::Handle::current()));
-    Ok(EngineParts { runtime, disks, index, config })
-}
-
-async fn create(files: &PoolFiles, force: bool) -> Outcome<Arc<Engine>> {
-    let layout = Layout { ring_len: Some(MIB) };
-    let options = CreateOptions { name: PoolName::new("files")?, layout, force };
-    Ok(Engine::create(parts_when_free(files, true).await?, &options).await?)
-}
-
-/// Opens devices and index. What a closed engine had may still be in use for a moment.
-async fn parts_when_free(files: &PoolFiles, new: bool) -> Outcome<EngineParts> {
-    for _ in 0..500 {
-        match parts(files, new) {
-            Err(e) if e.to_string().contains("in use") => tokio::time::sleep(Duration::from_millis(10)).await,
-            parts => return parts,
-        }
-    }
-    parts(files, new)
-}
-
-/// Opens a pool; what there is to warn of comes with it.
-async fn open(files: &PoolFiles) -> Outcome<(Arc<Engine>, Vec<String>)> {
-    let (engine, warnings) = Engine::open(parts_when_free(files, false).await?).await?;
-    Ok((engine, warnings.iter().map(ToString::to_string).collect()))
-}
-
-/// The text of the error that opening gives; it must name all of `names`.
-async fn refused(files: &PoolFiles, names: &[&str]) -> String {
-    let text = match open(files).await {
-        Ok(_) => panic!("it opens"),
-        Err(e) => e.to_string(),
-    };
-    names.iter().for_each(|name| assert!(text.contains(name), "no {name:?} in: {text}"));
-    text
-}
-
-fn noise(seed: u64, len: usize) -> Bytes {
-    let mut bytes = vec![0; len];
-    Rng::new(seed).fill(&mut bytes);
-    Bytes::from(bytes)
-}
-
-/// A volume with a snapshot and a clone of it, all different.
-async fn fill(engine: &Arc<Engine>, seed: u64) {
-    let volume = engine.volume(engine.create_dataset("volume", 1, SIZE, b"").await.unwrap());
-    volume.write(512, noise(seed, 2 << 20), &Default::default()).await.unwrap();
-    let snapshot = engine.snapshot(&[(volume.dataset(), "snapshot")]).await.unwrap()[0];
-    volume.write(MIB, noise(seed + 1, 300 << 10), &Default::default()).await.unwrap();
-    let clone = engine.volume(engine.clone_snapshot(snapshot, "clone", 1, b"").await.unwrap());
-    clone.write(5 * MIB, noise(seed + 2, 1 << 20), &Default::default()).await.unwrap();
-    let _durable = engine.flush().await.unwrap();
-}
-
-async fn check(engine: &Arc<Engine>, seed: u64) {
-    let overlay = |image: &mut Vec<u8>, at: u64, data: Bytes| {
-        image[at as usize..at as usize + data.len()].copy_from_slice(&data);
-    };
-    let mut old = vec![0; SIZE as usize];
-    overlay(&mut old, 512, noise(seed, 2 << 20));
-    let (mut new, mut cloned) = (old.clone(), old.clone());
-    overlay(&mut new, MIB, noise(seed + 1, 300 << 10));
-    overlay(&mut cloned, 5 * MIB, noise(seed + 2, 1 << 20));
-    let volume = engine.volume(engine.find_dataset("volume").unwrap());
-    let snapshot = volume.at(engine.find_snapshot(volume.dataset(), "snapshot").unwrap());
-    let clone = engine.volume(engine.find_dataset("clone").unwrap());
-    for (what, volume, image) in
-        [("volume", volume, new), ("snapshot", snapshot, old), ("clone", clone, cloned)]
-    {
-        let read = volume.read(0, Buf::zeroed(SIZE as usize)).await.unwrap();
-        assert!(read[..] == image[..], "the {what} differs");
-    }
-    engine.audit().await.unwrap();
-}
 
 /// Writes zeroes over copy `nth` of a device's superblock.
 fn damage(device: &Path, nth: usize) {
@@ -184,14 +51,14 @@ fn a_pool_on_devices_of_mixed_sizes_is_the_same_in_every_mode() {
                 modes.push(mode);
                 let (engine, warnings) = Engine::open(opened).await.unwrap();
                 assert!(warnings.is_empty(), "{warnings:?}");
-                check(&engine, 1).await;
+                check(&engine, 1).await.unwrap();
                 // What this mode writes, the next one reads.
                 for name in ["clone", "volume"] {
                     engine.delete_dataset(engine.find_dataset(name).unwrap(), true).await.unwrap();
                 }
                 while engine.background_step().await.unwrap() {}
                 assert_eq!(engine.stats().store.space.allocated, 0);
-                fill(&engine, 1).await;
+                fill(&engine, 1).await.unwrap();
                 engine.close().await.unwrap();
             }
         }
@@ -210,7 +77,7 @@ fn a_device_that_is_missing_is_named_with_what_was_found() {
             .await;
         fs::rename(place.path("b"), place.path("c")).unwrap();
         refused(&place.pool(&["a", "b"], "index"), &["/b: no such file", "check the path"]).await;
-        check(&open(&place.pool(&["c", "a"], "index")).await.unwrap().0, 1).await;
+        check(&open(&place.pool(&["c", "a"], "index")).await.unwrap().0, 1).await.unwrap();
     });
 }
 
@@ -256,7 +123,7 @@ fn a_pool_that_is_open_is_busy_and_free_again_when_it_is_closed() {
         assert!(error.contains("/a: in use by another process: stop that process"), "{error}");
         engine.close().await.unwrap();
         drop(engine);
-        check(&open(&files).await.unwrap().0, 1).await;
+        check(&open(&files).await.unwrap().0, 1).await.unwrap();
     });
 }
 
@@ -273,7 +140,7 @@ fn one_damaged_superblock_is_a_warning_and_both_are_an_error() {
                 warning.contains("/b: the superblock copy") && warning.contains("rewritten"),
                 "{warning}"
             );
-            check(&engine, 1).await;
+            check(&engine, 1).await.unwrap();
             engine.checkpoint().await.unwrap();
             engine.close().await.unwrap();
         }

@@ -22,6 +22,7 @@ pub struct FileDisk {
     regular: bool,
     direct: bool,
     uring: bool,
+    volatile: bool,
 }
 
 impl FileDisk {
@@ -43,6 +44,7 @@ impl FileDisk {
             return Err(OpenError::Unavailable { path: path.to_path_buf(), what: "io_uring" });
         }
         let opened = open::open(path, options.direct)?;
+        let volatile = opened.regular && sys::is_in_memory(&opened.file);
         let open = OpenFile {
             file: opened.file,
             name: path.display().to_string().into(),
@@ -55,6 +57,7 @@ impl FileDisk {
             regular: opened.regular,
             direct: opened.direct,
             uring,
+            volatile,
         };
         disk.take_size().map_err(|cause| OpenError::Io { path: path.to_path_buf(), cause })?;
         Ok(disk)
@@ -129,6 +132,18 @@ impl Disk for FileDisk {
             (true, false) => "io_uring, buffered with O_DSYNC",
             (false, true) => "threads, O_DIRECT",
             (false, false) => "threads, buffered with O_DSYNC",
+        }
+    }
+
+    fn is_volatile(&self) -> bool {
+        self.volatile
+    }
+
+    fn extend(&self, len: u64) -> Result<(), DiskError> {
+        self.refresh()?;
+        match len > self.geometry().len {
+            true => self.grow(len),
+            false => Ok(()),
         }
     }
 

@@ -53,6 +53,20 @@ pub trait Disk: Send + Sync + 'static {
     fn geometry(&self) -> Geometry;
     /// How it is driven (`io_uring, O_DIRECT`, `threads, buffered with O_DSYNC`, …), for status output.
     fn mode(&self) -> &'static str;
+    /// Whether it loses everything with the power, flushed or not: a file in a file system that is only
+    /// memory.
+    fn is_volatile(&self) -> bool {
+        false
+    }
+    /// Makes it at least `len` bytes long where that is ours to do, and takes note of its present size;
+    /// blocks. By default others set the size.
+    ///
+    /// # Errors
+    /// What the system says, out of space above all.
+    fn extend(&self, len: u64) -> Result<(), DiskError> {
+        let _ = len;
+        Ok(())
+    }
     /// Fills `buf` from byte `at`; gives the buffer back. `at` and the length are sector-aligned.
     fn read(&self, at: u64, buf: Buf) -> Io<Buf>;
     /// Writes the pieces one after the other from byte `at`. Each piece and `at` are sector-aligned in

@@ -54,6 +54,20 @@ pub(super) fn logical_sector(file: &File) -> Option<u32> {
     }
 }
 
+/// Whether `file` is in a file system that is only memory: what is flushed there is still lost with the
+/// power.
+pub(super) fn is_in_memory(file: &File) -> bool {
+    // SAFETY: all zeros is a valid `statfs`.
+    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open, `found` is ours to fill.
+    let answer = unsafe { libc::fstatfs(file.as_raw_fd(), &mut found) };
+    let known = [libc::TMPFS_MAGIC, RAMFS_MAGIC];
+    answer == 0 && known.iter().any(|magic| *magic as u64 == found.f_type as u64)
+}
+
+/// From Linux's `magic.h`; the `libc` crate does not have it.
+const RAMFS_MAGIC: libc::c_long = 0x8584_58f6;
+
 /// Makes `file` `len` bytes long with its space reserved; where the file system cannot reserve, only longer.
 ///
 /// # Errors

@@ -104,15 +104,32 @@ impl RocksIndex {
         RocksIndex::start(dir, options, false)
     }
 
+    /// Removes the index in `dir`, and the directory if nothing else is in it.
+    ///
+    /// # Errors
+    /// `Missing` when there is none, `Busy` when it is open.
+    pub fn remove(dir: &Path) -> Result<(), IndexError> {
+        if !dir.join("CURRENT").exists() {
+            return Err(IndexError::Missing { dir: dir.to_owned() });
+        }
+        DB::destroy(&Options::default(), dir).map_err(|e| busy_or_other(e, dir))?;
+        // What RocksDB does not know is somebody else's: it stays, and so does the directory.
+        match fs::remove_dir(dir) {
+            Err(e) if ![io::ErrorKind::NotFound, io::ErrorKind::DirectoryNotEmpty].contains(&e.kind()) => {
+                Err(of_io(&e))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn start(dir: &Path, limits: IndexOptions, create: bool) -> Result<RocksIndex, IndexError> {
         let cache = Cache::new_lru_cache(limits.cache_bytes).map_err(of_rocks)?;
         let mut options = tuning::tuned(&limits, &cache);
         options.create_if_missing(create);
         let db = DB::open(&options, dir).map_err(|e| match e.kind() {
-            ErrorKind::IOError if e.as_ref().contains("/LOCK:") => IndexError::Busy { dir: dir.to_owned() },
             // `open` saw the index, so what is not found is a part of it.
             ErrorKind::IOError if e.as_ref().contains("No such file") => IndexError::Corrupt(e.into_string()),
-            _ => of_rocks(e),
+            _ => busy_or_other(e, dir),
         })?;
         Ok(RocksIndex {
             db,
@@ -294,6 +311,13 @@ fn of_rocks(e: rocksdb::Error) -> IndexError {
         ErrorKind::Corruption => IndexError::Corrupt(e.into_string()),
         ErrorKind::IOError if e.as_ref().contains("No space left") => IndexError::Full,
         _ => IndexError::Backend(e.into_string()),
+    }
+}
+
+fn busy_or_other(e: rocksdb::Error, dir: &Path) -> IndexError {
+    match e.kind() {
+        ErrorKind::IOError if e.as_ref().contains("/LOCK:") => IndexError::Busy { dir: dir.to_owned() },
+        _ => of_rocks(e),
     }
 }
 

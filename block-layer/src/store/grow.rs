@@ -11,6 +11,7 @@ use super::{CommitError, FailReason, Store};
 use crate::device::Disk;
 use crate::format::Ordinal;
 use crate::pool::{create, CreateOptions, Layout, MembershipChange, PoolError};
+use crate::runtime::unblock;
 use std::sync::Arc;
 
 /// Why the pool's members were not changed.
@@ -56,17 +57,20 @@ impl<M: Machine> Store<M> {
         self.change_members(change).await
     }
 
-    /// Lets the pool use a device's present length, which has become greater.
+    /// Lets the pool use the whole of a device that has become longer. A file that is shorter than `len`
+    /// bytes is made so long first.
     ///
     /// # Errors
     /// See [`MemberError`].
-    pub async fn grow_device(self: &Arc<Self>, ordinal: Ordinal) -> Result<(), MemberError> {
+    pub async fn grow_device(self: &Arc<Self>, ordinal: Ordinal, len: u64) -> Result<(), MemberError> {
         let _turn = self.joining.lock().await;
-        let change = {
-            let membership = self.membership();
-            let len = membership.disk(ordinal).map_or(0, |disk| disk.geometry().len);
-            membership.plan_grow(ordinal, len)?
-        };
+        let disk = self.membership().disk(ordinal).cloned();
+        let mut wanted = len;
+        if let Some(disk) = disk {
+            let extended = unblock(&*self.runtime, move || disk.extend(len).map(|()| disk.geometry().len));
+            wanted = len.max(extended.await.map_err(PoolError::Disk)?);
+        }
+        let change = self.membership().plan_grow(ordinal, wanted)?;
         self.change_members(change).await
     }
 

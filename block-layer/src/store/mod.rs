@@ -10,6 +10,7 @@ mod commit;
 mod failure;
 mod flush;
 mod grow;
+mod info;
 mod machine;
 mod maintain;
 mod members;
@@ -22,6 +23,7 @@ mod state;
 pub use commit::Committed;
 pub use flush::Durable;
 pub use grow::MemberError;
+pub use info::{DeviceInfo, PoolInfo};
 pub use machine::{Contradiction, Machine, Refusal, Tx};
 pub use open::{format_index, OpenError, Parts};
 pub use read::{Pinned, ReadError, Wanted};
@@ -152,8 +154,12 @@ pub struct Stats {
     pub journal: (u64, u64),
     /// Bytes of changes that only the journal holds.
     pub dirty_bytes: u64,
+    /// The bound of them, beyond which writers wait.
+    pub dirty_limit_bytes: u64,
     /// Bytes of operations queued or being written.
     pub inflight_bytes: u64,
+    /// The bound of them, beyond which writers wait.
+    pub inflight_limit_bytes: u64,
     /// The last visible commit.
     pub visible: Seq,
     /// The last commit known durable.
@@ -279,6 +285,8 @@ impl<M: Machine> Store<M> {
             index,
             journal: (state.ring.used(), state.ring.len()),
             dirty_bytes: self.machine.dirty_bytes() + state.alloc.dirty_bytes(),
+            dirty_limit_bytes: self.config.dirty_bytes,
+            inflight_limit_bytes: (self.config.inflight_blocks() * BLOCK) as u64,
             inflight_bytes: (self.config.inflight_blocks().saturating_sub(free) * BLOCK) as u64,
             visible: state.visible(),
             flushed: state.flushed,
@@ -297,6 +305,10 @@ impl<M: Machine> Store<M> {
 
     fn incarnation(&self) -> u64 {
         self.incarnation.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn space(&self) -> Space {
+        self.space_of(&self.lock())
     }
 
     /// The allocator counts whole segments; what a partial one lacks is no capacity.

@@ -68,6 +68,23 @@ impl PoolFiles {
         self.open_with(waiting, RocksIndex::create)
     }
 
+    /// Opens and locks one more device, to be added to the pool; blocks.
+    ///
+    /// # Errors
+    /// What stands in the way, with the device's path.
+    pub fn open_device(&self, path: &Path) -> Result<Arc<dyn Disk>, OpenError> {
+        Ok(Arc::new(FileDisk::open(path, &self.disk)?))
+    }
+
+    /// Removes the index of a pool that was deleted; blocks. Its directory goes too, if nothing else is in
+    /// it.
+    ///
+    /// # Errors
+    /// It is still open, or the file system refuses.
+    pub fn remove_index(&self) -> Result<(), IndexError> {
+        RocksIndex::remove(&self.index)
+    }
+
     fn open_with(
         &self,
         waiting: &mut dyn FnMut(&Path),

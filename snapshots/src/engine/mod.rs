@@ -15,6 +15,7 @@ mod entries;
 mod files;
 mod flatten;
 mod load;
+mod pool;
 mod read;
 mod reclaim;
 mod scrub;

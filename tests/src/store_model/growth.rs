@@ -64,7 +64,7 @@ impl Growth {
             Change::Grow(disk) => {
                 self.stage.store(BEGUN, Relaxed);
                 disk.grow();
-                store.grow_device(Ordinal(0)).await
+                store.grow_device(Ordinal(0), 0).await
             }
         };
         match result {
