@@ -11,7 +11,7 @@
 //! Read next: `failure` (what a failed write does to the batches behind it), `flush`, `checkpoint`.
 
 use super::machine::{Contradiction, Machine, Marks, Refusal, Tx};
-use super::state::{Batch, Health, InFlight, Queued, State, Work};
+use super::state::{Answer, Batch, Health, InFlight, Queued, State, Work};
 use super::{CommitError, FailReason, Store, LARGEST_OP_RECORD};
 use crate::device::Io;
 use crate::error::DiskError;
@@ -23,7 +23,7 @@ use crate::units::{Seq, BLOCK};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, OwnedSemaphorePermit};
 
 /// Data bytes after which a batch takes no further operation: more would only wait for one another, where the
 /// device could take them side by side.
@@ -84,22 +84,29 @@ impl<M: Machine> Store<M> {
     /// [`CommitError`]; after [`CommitError::PoolFailed`] the operation may still take effect (see there).
     pub async fn commit(self: &Arc<Self>, op: M::Op) -> Result<Committed<M::Reply>, CommitError<M::Error>> {
         let permits = self.machine.data_bytes(&op).div_ceil(BLOCK).max(1).min(self.config.inflight_blocks());
-        let _room = self.budget.acquire_many(permits as u32).await.expect("never closed");
-        self.enqueue(Work::Op(op))
+        let room = self.budget.clone().acquire_many_owned(permits as u32).await.expect("never closed");
+        self.enqueue_with(Work::Op(op), Some(room))
             .await
             .map(|(seq, reply)| Committed { seq, reply: reply.expect("an operation has a reply") })
     }
 
-    /// Queues work and starts the leader when there is none.
-    pub(super) async fn enqueue(
+    /// Queues work without data and starts the leader when there is none.
+    pub(super) async fn enqueue(self: &Arc<Self>, work: Work<M::Op>) -> Answer<M> {
+        self.enqueue_with(work, None).await
+    }
+
+    /// As [`Store::enqueue`]; `room` is given back when the work is done, though nobody waits for it any
+    /// more.
+    async fn enqueue_with(
         self: &Arc<Self>,
         work: Work<M::Op>,
-    ) -> Result<(Seq, Option<M::Reply>), CommitError<M::Error>> {
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Answer<M> {
         let (answer, answered) = oneshot::channel();
         {
             let mut state = self.lock();
             state.check_health()?;
-            state.queue.push_back(Queued::new(work, answer));
+            state.queue.push_back(Queued { _room: room, ..Queued::new(work, answer) });
             self.start_leader(&mut state);
         }
         answered.await.unwrap_or_else(|_| Err(CommitError::Closed))

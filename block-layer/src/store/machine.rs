@@ -154,9 +154,7 @@ impl Tx<'_> {
     /// nothing is allocated then.
     pub fn write<E>(&mut self, blocks: &[(Bytes, u32)], purpose: Purpose) -> Result<Vec<Run>, Refusal<E>> {
         debug_assert!(blocks.iter().all(|(b, _)| b.len() == BLOCK));
-        if self.index_full && purpose == Purpose::Write {
-            return Err(Refusal::NoSpace);
-        }
+        self.check_index(purpose)?;
         let runs = self.alloc.alloc(blocks.len() as u32, purpose)?;
         let mut rest = blocks;
         for run in &runs {
@@ -166,6 +164,18 @@ impl Tx<'_> {
             self.effects.written.push(Written { run: *run, crcs: these.iter().map(|(_, c)| *c).collect() });
         }
         Ok(runs)
+    }
+
+    /// Refuses what makes the index larger while its file system is nearly full. [`Tx::write`] asks by
+    /// itself.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSpace`], unless space is freed on the whole.
+    pub fn check_index<E>(&self, purpose: Purpose) -> Result<(), Refusal<E>> {
+        match self.index_full && purpose == Purpose::Write {
+            true => Err(Refusal::NoSpace),
+            false => Ok(()),
+        }
     }
 
     /// Whether releasing or sharing `pba` needs reference counts that are not in memory.
@@ -186,7 +196,8 @@ impl Tx<'_> {
         }
     }
 
-    /// Adds a reference to a block that is referenced already.
+    /// Adds a reference to a block that is referenced already. Ask [`Tx::needs_refs`] and
+    /// [`Tx::check_index`] first.
     pub fn share(&mut self, pba: Pba) {
         let before = self.ordered_refs(pba);
         self.change_refs(pba, before, before + 1);

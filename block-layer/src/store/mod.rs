@@ -184,7 +184,7 @@ pub struct Store<M: Machine> {
     applied: AtomicU64,
     /// Rung whenever something that a leader may wait for has moved.
     progress: Notify,
-    budget: Semaphore,
+    budget: Arc<Semaphore>,
     /// Held while devices are flushed or superblocks written.
     flushing: tokio::sync::Mutex<()>,
     checkpointing: tokio::sync::Mutex<()>,
@@ -226,6 +226,12 @@ impl<M: Machine> Store<M> {
     #[must_use]
     pub fn failure(&self) -> Option<FailReason> {
         self.lock().running().err()
+    }
+
+    /// Whether the index's file system is nearly full: nothing that makes the index larger is taken.
+    #[must_use]
+    pub fn is_index_full(&self) -> bool {
+        self.lock().index_full
     }
 
     /// Waits until `seq` is visible, or the pool has stopped, or nothing that was ordered is left to become

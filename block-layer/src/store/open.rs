@@ -206,7 +206,7 @@ impl<M: Machine> Store<M> {
             state: Mutex::new(state),
             applied: AtomicU64::new(last.0),
             progress: Notify::new(),
-            budget: Semaphore::new(parts.config.inflight_blocks()),
+            budget: Arc::new(Semaphore::new(parts.config.inflight_blocks())),
             flushing: tokio::sync::Mutex::new(()),
             checkpointing: tokio::sync::Mutex::new(()),
             joining: tokio::sync::Mutex::new(()),

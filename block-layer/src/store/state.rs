@@ -12,11 +12,10 @@ use crate::pool::MembershipChange;
 use crate::units::{Pba, Seq};
 use std::collections::VecDeque;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, OwnedSemaphorePermit};
 
 /// What a queued piece of work gets as an answer.
-pub(super) type AnswerTo<M> =
-    oneshot::Sender<Result<(Seq, Option<<M as Machine>::Reply>), CommitError<<M as Machine>::Error>>>;
+pub(super) type Answer<M> = Result<(Seq, Option<<M as Machine>::Reply>), CommitError<<M as Machine>::Error>>;
 
 /// What can be queued.
 pub(super) enum Work<O> {
@@ -31,7 +30,9 @@ pub(super) enum Work<O> {
 /// Work with the one who waits for it.
 pub(super) struct Queued<M: Machine> {
     pub(super) work: Work<M::Op>,
-    pub(super) answer: AnswerTo<M>,
+    pub(super) answer: oneshot::Sender<Answer<M>>,
+    /// What it takes of the budget for data in flight.
+    pub(super) _room: Option<OwnedSemaphorePermit>,
     /// Whether the quarantine was emptied for its sake already: the next "no space" is final.
     pub(super) relieved: bool,
     /// Whether it was ordered once, and is again after a failed write.
@@ -39,8 +40,8 @@ pub(super) struct Queued<M: Machine> {
 }
 
 impl<M: Machine> Queued<M> {
-    pub(super) fn new(work: Work<M::Op>, answer: AnswerTo<M>) -> Queued<M> {
-        Queued { work, answer, relieved: false, taken_back: false }
+    pub(super) fn new(work: Work<M::Op>, answer: oneshot::Sender<Answer<M>>) -> Queued<M> {
+        Queued { work, answer, _room: None, relieved: false, taken_back: false }
     }
 }
 

@@ -50,6 +50,11 @@ impl Background {
         self.work.notify_one();
     }
 
+    /// Whether the pool is being closed.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
     /// Where the completion of a deep branch's map goes on; `None` when it is complete.
     pub(super) fn completed_to(&self, branch: BranchId) -> Option<PageNo> {
         let completed = self.completed.lock().expect("no holder panics");
@@ -117,7 +122,7 @@ impl Engine {
 async fn run(engine: Weak<Engine>, work: Arc<Notify>, runtime: Arc<dyn Runtime>) {
     loop {
         let Some(this) = engine.upgrade() else { return };
-        if this.background.stopped.load(Ordering::Acquire) {
+        if this.background.is_stopped() {
             return;
         }
         let pause = this.config.background.pause;

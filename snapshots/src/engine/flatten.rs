@@ -205,7 +205,9 @@ impl Engine {
 
     /// Completes the map of one page that is read through too many branches; whether there was one.
     pub(super) async fn complete_deep_page(&self) -> Result<bool, Error> {
-        let Some((branch, from)) = self.deep_branch() else { return Ok(false) };
+        let Some((branch, from)) = self.deep_branch().filter(|_| !self.store.is_index_full()) else {
+            return Ok(false);
+        };
         let Some(key) = self.next_inherited_page(branch, from).await? else {
             self.background.mark_complete(branch);
             return Ok(true);

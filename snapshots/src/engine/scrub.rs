@@ -53,12 +53,21 @@ pub struct ScrubProgress {
 const REPORT_MAX: usize = 10_000;
 /// Blocks read at a time.
 const BATCH: usize = 64;
-/// How long a paused scrub sleeps before it looks again.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long a scrub that is paused, or too fast, sleeps before it looks again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Default)]
 pub(super) struct Scrub {
     progress: Mutex<ScrubProgress>,
+}
+
+/// The scrub that runs: it has ended when this is dropped, which a caller that gives up does too.
+struct Running<'a>(&'a Engine);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.progress().running = false;
+    }
 }
 
 /// A view to be scrubbed: what was born after `before`.
@@ -75,10 +84,10 @@ impl Engine {
     /// Verifies every referenced block, `bytes_per_second` at most (0 = as fast as it goes). One at a time.
     ///
     /// Damage does not end it: it is in the report, which is also what [`Engine::scrub_progress`] tells
-    /// meanwhile.
+    /// meanwhile. Dropping the future ends it.
     ///
     /// # Errors
-    /// One is running already; the index fails.
+    /// One is running already; the index fails; the pool was closed.
     pub async fn scrub(&self, bytes_per_second: u64) -> Result<ScrubProgress, Error> {
         {
             let mut progress = self.progress();
@@ -88,10 +97,10 @@ impl Engine {
             let total_bytes = self.store.stats().space.allocated * BLOCK as u64;
             *progress = ScrubProgress { running: true, total_bytes, ..ScrubProgress::default() };
         }
+        let running = Running(self);
         let result = self.scrub_all(bytes_per_second).await;
-        let mut progress = self.progress();
-        progress.running = false;
-        result.map(|()| progress.clone())
+        drop(running);
+        result.map(|()| self.scrub_progress())
     }
 
     /// How far the scrub has come, or what the last one found.
@@ -155,13 +164,36 @@ impl Engine {
     }
 
     async fn scrub_page(&self, seen: Seen, key: PageKey, rate: u64) -> Result<(), Error> {
-        while self.progress().paused {
+        self.wait_while(|progress| progress.paused).await?;
+        let bytes = self.verify_page(seen, key).await?;
+        self.progress().done_bytes += bytes;
+        if rate > 0 {
+            let now = || self.store.runtime().now();
+            let until = now() + Duration::from_secs_f64(bytes as f64 / rate as f64);
+            self.wait_while(|_| now() < until).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits, no pin held, in short steps: the pool may be closed meanwhile.
+    async fn wait_while(&self, waits: impl Fn(&ScrubProgress) -> bool) -> Result<(), Error> {
+        loop {
+            if self.background.is_stopped() {
+                return Err(Error::Closed);
+            }
+            if !waits(&self.progress()) {
+                return Ok(());
+            }
             self.store.runtime().sleep(PAUSE).await;
         }
+    }
+
+    /// Reads what a view saw born on a page; gives the bytes.
+    async fn verify_page(&self, seen: Seen, key: PageKey) -> Result<u64, Error> {
         let _pin = self.store.pin();
         let page = self.page_behind(key, seen.view).await?;
         if !self.space.lock().holds(key, seen.view) {
-            return Ok(());
+            return Ok(0);
         }
         let born = |p: &Pointer| p.birth() > seen.before && p.birth() >= seen.first;
         let blocks: Vec<(u8, Pointer)> = page.iter().filter(|(_, p)| born(p)).collect();
@@ -174,13 +206,8 @@ impl Engine {
                     self.scrub_block(seen, key, *slot, wanted).await;
                 }
             }
-            let bytes = (batch.len() * BLOCK) as u64;
-            self.progress().done_bytes += bytes;
-            if rate > 0 {
-                self.store.runtime().sleep(Duration::from_secs_f64(bytes as f64 / rate as f64)).await;
-            }
         }
-        Ok(())
+        Ok((blocks.len() * BLOCK) as u64)
     }
 
     /// Reads one block of a batch that failed, and reports it if it is the bad one.

@@ -137,9 +137,14 @@ impl State {
         }
     }
 
-    /// What was alive is held by the branch's last snapshot alone from now on.
+    /// What was alive is held by the branch's last snapshot alone from now on. What no snapshot sees has been
+    /// freed before: were some of it left, nobody would ever free it.
     fn apply_death(&mut self, branch: BranchId) -> Result<(), String> {
         let held = self.held_mut(branch)?;
+        let unseen = |cell: &crate::held::Delta| (cell.birth, cell.death) == (Epoch::OPEN, Epoch::LIVE);
+        if let Some(left) = held.cells().find(unseen) {
+            return Err(format!("{} blocks of a reclaimed live side were not freed", left.blocks));
+        }
         let deaths: Vec<_> = held
             .cells()
             .filter(|cell| cell.death == Epoch::LIVE)

@@ -74,6 +74,9 @@ impl State {
         if written > 0 {
             tx.check_room(written as u32, purpose)?;
         }
+        if grows_index(&op.parts) {
+            tx.check_index(purpose)?;
+        }
         let mut runs = Vec::with_capacity(op.parts.len());
         for part in &op.parts {
             runs.push(match part {
@@ -313,6 +316,23 @@ impl State {
             tx.mutate(|out| value.encode(out));
         }
     }
+}
+
+/// Whether an operation makes the index larger beside the data that it writes: by references to what is
+/// mapped elsewhere, or by more new entries than it removes. (A removal mostly sets other entries anew.)
+fn grows_index(parts: &[Part]) -> bool {
+    let mut entries = 0;
+    for part in parts {
+        match part {
+            Part::Share { pointers, .. } if pointers.iter().any(Option::is_some) => return true,
+            Part::Entry(EntryChange { value, old, .. }) => {
+                let had = old.as_ref().is_some_and(|old| old.value.is_some());
+                entries += i32::from(value.is_some()) - i32::from(had);
+            }
+            _ => {}
+        }
+    }
+    entries > 0
 }
 
 /// The slots of a piece.
