@@ -6,7 +6,7 @@
 //! | [`scsi`] | commands, sense, reservations, unit attentions, masking | know a PDU |
 //! | [`wire`] | PDUs and login text: bytes in, typed values out | keep state |
 //! | [`memory`] | one budget, aligned buffers | know what the bytes are |
-//! | `session` | login and full-feature state machines | do I/O, read a clock |
+//! | [`session`] | login and full-feature state machines | do I/O, read a clock |
 //! | `server` | sockets, timers and buffers around sessions | decide anything of the protocol |
 //!
 //! Storage is joined to it by whoever implements [`lun::LogicalUnit`]; tests have a disk in memory.
@@ -14,6 +14,7 @@
 pub mod lun;
 pub mod memory;
 pub mod scsi;
+pub mod session;
 pub mod wire;
 
 pub use lun::{LogicalUnit, LunFault};

@@ -22,6 +22,8 @@ const CLASS_MAX: usize = 1 << 20;
 #[derive(Clone)]
 pub struct Budget {
     permits: Arc<Semaphore>,
+    /// What a share is a share of.
+    whole: Option<Arc<Semaphore>>,
     idle: Arc<Mutex<Idle>>,
 }
 
@@ -35,14 +37,15 @@ struct Idle {
 /// Leave to hold some memory, until it is dropped.
 #[derive(Debug)]
 pub struct Permit {
-    permit: OwnedSemaphorePermit,
+    share: OwnedSemaphorePermit,
+    _whole: Option<OwnedSemaphorePermit>,
 }
 
 impl Permit {
     /// Bytes that it allows.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.permit.num_permits() * UNIT
+        self.share.num_permits() * UNIT
     }
 }
 
@@ -50,7 +53,15 @@ impl Budget {
     /// A budget of `bytes`.
     #[must_use]
     pub fn new(bytes: usize) -> Budget {
-        Budget { permits: Arc::new(Semaphore::new(bytes / UNIT)), idle: Arc::default() }
+        Budget { permits: Arc::new(Semaphore::new(bytes / UNIT)), whole: None, idle: Arc::default() }
+    }
+
+    /// A budget of `bytes` that are taken out of this one, too.
+    #[must_use]
+    pub fn share(&self, bytes: usize) -> Budget {
+        let permits = Arc::new(Semaphore::new(bytes / UNIT));
+        let whole = self.whole.as_ref().unwrap_or(&self.permits);
+        Budget { permits, whole: Some(Arc::clone(whole)), idle: Arc::clone(&self.idle) }
     }
 
     /// Bytes that are free now.
@@ -62,8 +73,12 @@ impl Budget {
     /// Leave to hold `bytes`, if there is room now and nobody waits for it.
     #[must_use]
     pub fn try_take(&self, bytes: usize) -> Option<Permit> {
-        let permit = Arc::clone(&self.permits).try_acquire_many_owned(units(bytes)).ok()?;
-        Some(Permit { permit })
+        let take = |permits: &Arc<Semaphore>| Arc::clone(permits).try_acquire_many_owned(units(bytes)).ok();
+        let share = take(&self.permits)?;
+        match &self.whole {
+            None => Some(Permit { share, _whole: None }),
+            Some(whole) => take(whole).map(|whole| Permit { share, _whole: Some(whole) }),
+        }
     }
 
     /// The same, after all who waited before. Never ends when the whole budget is smaller.
@@ -71,8 +86,12 @@ impl Budget {
     /// # Errors
     /// The budget was closed, which nobody does.
     pub async fn take(&self, bytes: usize) -> Result<Permit, AcquireError> {
-        let permit = Arc::clone(&self.permits).acquire_many_owned(units(bytes)).await?;
-        Ok(Permit { permit })
+        let share = Arc::clone(&self.permits).acquire_many_owned(units(bytes)).await?;
+        let whole = match &self.whole {
+            None => None,
+            Some(whole) => Some(Arc::clone(whole).acquire_many_owned(units(bytes)).await?),
+        };
+        Ok(Permit { share, _whole: whole })
     }
 
     /// A buffer of `len` bytes, whose content is arbitrary: nobody reads what was not written before.
@@ -166,6 +185,18 @@ mod tests {
             drop(tail);
             assert_eq!(budget.available(), 64 << 10);
         }
+    }
+
+    #[test]
+    fn a_share_is_bounded_by_itself_and_by_the_whole() {
+        let budget = Budget::new(12 << 10);
+        let (one, two) = (budget.share(8 << 10), budget.share(8 << 10));
+        let first = one.try_take(8 << 10).expect("room");
+        assert!(one.try_take(1).is_none() && two.try_take(8 << 10).is_none());
+        assert_eq!(two.available(), 8 << 10, "what was refused was not taken");
+        drop(first);
+        assert!(two.try_take(8 << 10).is_some());
+        assert_eq!(budget.available(), 12 << 10);
     }
 
     #[test]
