@@ -7,13 +7,14 @@
 //! | [`wire`] | PDUs and login text: bytes in, typed values out | keep state |
 //! | [`memory`] | one budget, aligned buffers | know what the bytes are |
 //! | [`session`] | login and full-feature state machines | do I/O, read a clock |
-//! | `server` | sockets, timers and buffers around sessions | decide anything of the protocol |
+//! | [`server`] | sockets, timers and buffers around sessions | decide anything of the protocol |
 //!
 //! Storage is joined to it by whoever implements [`lun::LogicalUnit`]; tests have a disk in memory.
 
 pub mod lun;
 pub mod memory;
 pub mod scsi;
+pub mod server;
 pub mod session;
 pub mod wire;
 

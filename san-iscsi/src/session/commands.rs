@@ -17,13 +17,16 @@ use super::limits::IMMEDIATE_COMMANDS;
 use crate::lun::LogicalUnit;
 use crate::memory::Permit;
 use crate::scsi::command::{Command, Response, Status};
-use crate::scsi::limits::TRANSFER_MAX;
-use crate::scsi::nexus::{self, Begin};
+use crate::scsi::nexus::Begin;
 use crate::scsi::sense::{Key, Sense};
+use crate::scsi::{self, limits};
 use crate::wire::frame::Sink;
 use crate::wire::{DataIn, DataOut, R2t, RejectReason, Residual, ScsiCommand, ScsiResponse, Sn, TaskTag};
 use bytes::Bytes;
 use std::time::Instant;
+
+/// Data of one command, either way.
+const TRANSFER_MAX: u32 = limits::TRANSFER_MAX as u32;
 
 /// A command of a session.
 pub(super) struct Task<L: LogicalUnit> {
@@ -43,7 +46,7 @@ pub(super) struct Task<L: LogicalUnit> {
 
 pub(super) enum Stage<L: LogicalUnit> {
     Held,
-    Begun(nexus::Task<L>),
+    Begun(scsi::Task<L>),
     Running,
     Answered(Response),
 }

@@ -36,7 +36,8 @@ pub use portal::{Ends, Portal, PortalAddress};
 use crate::lun::LogicalUnit;
 use crate::memory::{Budget, Permit};
 use crate::scsi::command::Response;
-use crate::scsi::nexus::{Event, InitiatorPort, Nexus, TaskManagementResponse};
+use crate::scsi::nexus::{Event, Nexus, TaskManagementResponse};
+use crate::scsi::InitiatorPort;
 use crate::wire::frame::{Framer, Head, Sink, Step};
 use crate::wire::{LoginRequest, LoginResponse, LoginStatus, Sn, Stage, Tsih, Window};
 use full_feature::{FullFeature, Incoming};
@@ -78,6 +79,13 @@ pub struct Carried<L: LogicalUnit> {
     nexus: Option<Arc<Nexus<L>>>,
     expected: Sn,
     params: Params,
+}
+
+impl<L: LogicalUnit> Carried<L> {
+    /// Lets go of the nexus, which is to be detached: nobody took the session over.
+    pub fn take_nexus(&mut self) -> Option<Arc<Nexus<L>>> {
+        self.nexus.take()
+    }
 }
 
 /// The registry's answer to [`Work::Enter`].

@@ -5,7 +5,7 @@
 //! none comes back soon.
 
 use crate::scsi::inventory::PortalId;
-use crate::scsi::nexus::InitiatorPort;
+use crate::scsi::InitiatorPort;
 use crate::wire::{Cid, LoginStatus, Tsih};
 use rustc_hash::{FxHashMap, FxHashSet};
 
