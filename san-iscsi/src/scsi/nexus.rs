@@ -11,7 +11,7 @@ use super::inquiry::{absent, inquiry, Way};
 use super::inventory::PortalId;
 use super::limits::COMMAND_TIME;
 use super::lu::{Path, LUNS_CHANGED, RESET};
-use super::opcodes::{self, Access, Entry, Kind};
+use super::opcodes::{self, Access, Data, Entry, Kind};
 use super::port::Ports;
 use super::runtime::Runtime;
 use super::sense::Sense;
@@ -144,13 +144,15 @@ impl<L: LogicalUnit> Nexus<L> {
         if entry.writes && path.is_read_only() {
             return Err(Response::check(Sense::WRITE_PROTECTED));
         }
-        let plan = plan::plan(&path, entry, command)?;
+        // Data-Out that a command does not know is not asked for.
+        let offered = if entry.data == Data::Out { command.data_out } else { 0 };
+        let plan = plan::plan(&path, entry, cdb, offered)?;
         let ticket = path.tasks.begin(command.attribute).map_err(Response::from)?;
         Ok(Begin::Proceed(Task { core: Arc::clone(&self.core), path, ticket, plan, access }))
     }
 
-    /// Does a task management function. It answers when none of the affected tasks can still have an effect, or,
-    /// if storage hangs, when the unit refuses writes until that is so.
+    /// Does a task management function. It answers when none of the affected tasks can still have an effect,
+    /// or, if storage hangs, when the unit refuses writes until that is so.
     pub async fn task_management(&self, function: TaskManagement, lun: LunField) -> TaskManagementResponse {
         use TaskManagement::{
             AbortTaskSet, ClearTaskSet, LogicalUnitReset, TargetColdReset, TargetWarmReset,

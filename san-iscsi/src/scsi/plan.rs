@@ -2,7 +2,7 @@
 //!
 //! What comes out is in bytes and within the unit; nothing after it reads a CDB.
 
-use super::command::{Cdb, Command, Response};
+use super::command::{Cdb, Response};
 use super::limits::{COMPARE_MAX, PARAMETERS_MAX, TRANSFER_MAX, UNMAP_DESCRIPTORS, WRITE_SAME_MAX};
 use super::lu::Path;
 use super::opcodes::{Entry, Kind};
@@ -93,14 +93,14 @@ pub(crate) fn blocks(entry: &Entry, cdb: &Cdb) -> (u64, u64) {
     }
 }
 
-/// Plans a command.
+/// Plans a command for which `offered` bytes of Data-Out are ready.
 pub(crate) fn plan<L: LogicalUnit>(
     path: &Path<L>,
     entry: &Entry,
-    command: &Command,
+    cdb: &Cdb,
+    offered: u32,
 ) -> Result<Plan, Response> {
-    let cdb = &command.cdb;
-    let offered = u64::from(command.data_out);
+    let offered = u64::from(offered);
     match entry.kind {
         Kind::ModeSelect => {
             let long = entry.usage.len() == 10;

@@ -1,4 +1,5 @@
-//! What a logical unit or the target reports of itself at once: capacity, LUNs, port groups, what is supported.
+//! What a logical unit or the target reports of itself at once: capacity, LUNs, port groups, what is
+//! supported.
 
 use super::command::{Cdb, LunField};
 use super::inquiry::PORT_GROUP;
@@ -138,7 +139,8 @@ fn timeouts_descriptor() -> [u8; 12] {
     bytes
 }
 
-/// LOG SENSE: the list of pages, and how much space is used and free (SBC-3 6.4.4), in threshold sets of 1 MiB.
+/// LOG SENSE: the list of pages, and how much space is used and free (SBC-3 6.4.4), in threshold sets of 1
+/// MiB.
 pub(crate) fn log<L: LogicalUnit>(path: &Path<L>, cdb: &Cdb) -> Result<Vec<u8>, Sense> {
     const PROVISIONING: u8 = 0x0c;
     let pointer = cdb.be16(5);

@@ -2,7 +2,8 @@
 //!
 //! Nothing here waits or knows a nexus: ports come in, judgements and effects go out. A registration outlives
 //! its nexus; a RESERVE does not. At most one of the two kinds is in force, since each refuses the other.
-//! Read next: `reserve_out` (how it changes), `reserve_in` (how it is reported), `reserve_store` (how it is kept).
+//! Read next: `reserve_out` (how it changes), `reserve_in` (how it is reported), `reserve_store` (how it is
+//! kept).
 
 use super::opcodes::Access;
 use super::port::Ports;

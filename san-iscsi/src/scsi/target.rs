@@ -1,7 +1,7 @@
 //! The target: what it serves now, to whom, and the nexuses that use it.
 //!
-//! [`Target::apply`] is the only thing that changes what is served. It works out what each live nexus sees from
-//! now on, takes away first, and returns when nothing of what was taken away runs or will run (protocol
+//! [`Target::apply`] is the only thing that changes what is served. It works out what each live nexus sees
+//! from now on, takes away first, and returns when nothing of what was taken away runs or will run (protocol
 //! rule 14). What did not change is not touched: no command notices.
 
 use super::inventory::{Credentials, Device, Host, Initiators, Inventory, Login, Naa, PortalId, Secret};
@@ -160,8 +160,8 @@ impl<L: LogicalUnit> Target<L> {
         Grant { initiator: initiator.to_owned(), source, portal, credentials, known: host.is_some() }
     }
 
-    /// The portals that a discovery session lists, once it has proved what its grant asks for; none for an initiator
-    /// that nobody knows: its login fails with 0201.
+    /// The portals that a discovery session lists, once it has proved what its grant asks for; none for an
+    /// initiator that nobody knows: its login fails with 0201.
     #[must_use]
     pub fn discover(&self, grant: &Grant) -> Option<Vec<PortalId>> {
         let world = self.world();
@@ -170,8 +170,8 @@ impl<L: LogicalUnit> Target<L> {
         Some(portals.filter(|portal| host.portals.is_empty() || host.portals.contains(portal)).collect())
     }
 
-    /// Opens a nexus, once the initiator has proved what its grant asks for. An older nexus of the same ports has
-    /// been detached before. None: the login fails with 0201.
+    /// Opens a nexus, once the initiator has proved what its grant asks for. An older nexus of the same ports
+    /// has been detached before. None: the login fails with 0201.
     #[must_use]
     pub fn attach(&self, grant: &Grant, port: InitiatorPort) -> Option<Arc<Nexus<L>>> {
         let mut world = self.world();

@@ -1,9 +1,9 @@
 //! A task: a command between its first check and its answer.
 //!
 //! Invariants (protocol rules 2 and 3): an answer comes in [`COMMAND_TIME`], whatever storage does. A
-//! modification that storage was given is never dropped: when its time is over it goes on by itself, the answer
-//! is ABORTED COMMAND, and until it has ended the unit is in doubt: it begins no other modification and
-//! acknowledges none. BUSY is answered only while storage was given nothing.
+//! modification that storage was given is never dropped: when its time is over it goes on by itself, the
+//! answer is ABORTED COMMAND, and until it has ended the unit is in doubt: it begins no other modification
+//! and acknowledges none. BUSY is answered only while storage was given nothing.
 
 use super::command::{Response, Status};
 use super::copy::Copy;
@@ -139,7 +139,8 @@ impl<L: LogicalUnit> Task<L> {
         answer(read.map(|result| result.map(Response::good).map_err(Sense::of)))
     }
 
-    /// Has a modification done, if the units are not in doubt, and acknowledges it, if they are not in doubt then.
+    /// Has a modification done, if the units are not in doubt, and acknowledges it, if they are not in doubt
+    /// then.
     async fn modify(
         &self,
         deadline: &mut Deadline,
@@ -185,8 +186,8 @@ fn answer(done: Option<Result<Response, Sense>>) -> Response {
     }
 }
 
-/// PERSISTENT RESERVE OUT: changes a copy, saves it if it must survive a restart, and puts it into effect. The
-/// answer comes when those who lost their rights have no command left that they began with them.
+/// PERSISTENT RESERVE OUT: changes a copy, saves it if it must survive a restart, and puts it into effect.
+/// The answer comes when those who lost their rights have no command left that they began with them.
 async fn reserve_out<L: LogicalUnit>(
     core: Arc<Core<L>>,
     path: Arc<Path<L>>,

@@ -3,8 +3,8 @@
 //! Each nexus has a task set of its own (control mode page, TST 001b), so no lock here is shared between
 //! connections but for the moments in which one nexus aborts the commands of another.
 //!
-//! Order is kept by generations: an ORDERED command is a generation of its own, SIMPLE ones between two of them
-//! are one, and a generation runs when all before it have ended. HEAD OF QUEUE commands belong to none.
+//! Order is kept by generations: an ORDERED command is a generation of its own, SIMPLE ones between two of
+//! them are one, and a generation runs when all before it have ended. HEAD OF QUEUE commands belong to none.
 //!
 //! Invariant: once [`TaskSet::abort`] has returned, no command that began before it runs, and none that
 //! waited will.
