@@ -5,8 +5,9 @@
 
 use ashlar_tests::files::noise;
 use ashlar_tests::sim::{FaultPlan, Faults, Machine, SimDisk};
-use block_layer::format::PoolName;
-use block_layer::index::TwinIndex;
+use block_layer::alloc::Record;
+use block_layer::format::{space_key, PoolName};
+use block_layer::index::{Batch, Index, TwinIndex};
 use block_layer::pool::{CreateOptions, Layout};
 use block_layer::{Buf, Disk, Geometry, BLOCK};
 use snapshots::engine::{EntryCondition, EntryEdit, WriteOptions, MERGE_RULES};
@@ -28,8 +29,12 @@ struct Story {
 
 impl Story {
     fn new(seed: u64, change: impl FnOnce(&mut EngineConfig)) -> (Story, Arc<Engine>) {
+        Story::with_device(seed, 64 << 20, change)
+    }
+
+    fn with_device(seed: u64, len: u64, change: impl FnOnce(&mut EngineConfig)) -> (Story, Arc<Engine>) {
         let mut machine = Machine::new(seed);
-        let geometry = Geometry { len: 64 << 20, sector: 512, sparse: false };
+        let geometry = Geometry { len, sector: 512, sparse: false };
         let disk = machine.add_disk("disk-a", geometry, FaultPlan::default());
         let mut config = EngineConfig::default();
         config.store.reserve_bytes = 64 << 10;
@@ -394,6 +399,36 @@ fn memory_stays_within_what_is_configured() {
     let (inflight, _, dirty, pages) = most;
     assert!(inflight > 256 << 10 && pages > 512 << 10, "{most:?}");
     assert!((128 << 10..(256 << 10) + (512 << 10)).contains(&dirty), "{most:?}");
+}
+
+/// One value of the index is rotten: it costs the free space of one segment, not the pool.
+#[test]
+fn a_damaged_bitmap_costs_the_free_space_of_its_segment() {
+    let (story, engine) = Story::with_device(9, 200 << 20, |_| {});
+    let volume = story.volume(&engine, 64 * MIB);
+    story.write(&volume, 0, 1, MIB as usize);
+    story.run(engine.close()).unwrap();
+    drop((engine, volume));
+    let mut batch = Batch::default();
+    batch.put(space_key::encode(Record::Bitmap(0)), vec![0x5a; 3]);
+    story.index.write(batch).unwrap();
+    story.index.flush().unwrap();
+    let engine = story.reopen();
+    let volume = engine.volume(engine.find_dataset("volume").unwrap());
+    assert!(story.reads(&volume, 0, 1, MIB as usize));
+    for nth in 0..48 {
+        story.write(&volume, nth * MIB, nth, MIB as usize);
+    }
+    let pool = engine.pool();
+    let segment = 64 * MIB;
+    assert!(engine.failure().is_none() && (segment - 2 * MIB..=segment).contains(&pool.damaged), "{pool:?}");
+    assert_eq!(pool.allocated, 48 * MIB);
+    story.run(engine.delete_dataset(volume.dataset(), true)).unwrap();
+    while story.run(engine.background_step()).unwrap() {}
+    story.run(engine.close()).unwrap();
+    drop((engine, volume));
+    let engine = story.reopen();
+    assert_eq!(engine.pool().allocated, 0);
 }
 
 #[test]

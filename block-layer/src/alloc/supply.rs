@@ -82,6 +82,17 @@ impl Allocator {
         self.table.update(segment, |resident| resident.life = Life::Closed);
     }
 
+    /// Takes back the wish for a segment whose bitmap is damaged: nothing is allocated from it any more,
+    /// until the next open looks again. What it holds is read and freed as ever.
+    ///
+    /// # Panics
+    /// As [`abandon`](Self::abandon).
+    pub fn retire(&mut self, segment: u32) {
+        self.abandon(segment);
+        let state = self.table.get(segment).state;
+        self.set_state(segment, SegmentState { usable: false, ..state });
+    }
+
     /// Hands out `blocks` blocks as few runs, or nothing. The caller evicts them from the block cache.
     ///
     /// # Errors

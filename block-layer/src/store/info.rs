@@ -22,6 +22,9 @@ pub struct PoolInfo {
     pub free: u64,
     /// The part of `free` that only what frees space may use.
     pub reserve: u64,
+    /// The part of `free` that cannot be used, since the index's account of it is damaged. The data beside it
+    /// is whole; a copy of it to another pool, or of the pool from a backup, has the space again.
+    pub damaged: u64,
     /// Its devices by ordinal.
     pub devices: Vec<DeviceInfo>,
     /// Devices that were given at the open and are no members: additions that were begun and never committed.
@@ -83,6 +86,7 @@ impl<M: Machine> Store<M> {
             allocated: bytes(space.allocated),
             free: bytes(space.free),
             reserve: self.config.reserve_bytes.min(bytes(space.free)),
+            damaged: bytes(space.unready),
             devices: state.members.iter().map(device).collect(),
             unused: membership.candidates().map(|disk| disk.name().to_owned()).collect(),
         }

@@ -39,7 +39,7 @@ impl<M: Machine> Store<M> {
         {
             let mut state = self.lock();
             match loaded {
-                Ok(mut bitmap) => {
+                Ok(Some(mut bitmap)) => {
                     // Now, not when it was loaded: the segment may have grown.
                     let blocks = self.members().sizes().blocks_of(segment);
                     if blocks < BLOCKS_PER_SEGMENT {
@@ -47,6 +47,10 @@ impl<M: Machine> Store<M> {
                     }
                     // A stale bitmap is asked for again; a segment whose bitmap is damaged is left alone.
                     let _ = state.alloc.install(segment, bitmap, cut);
+                    self.open_ahead(&mut state);
+                }
+                Ok(None) => {
+                    state.alloc.retire(segment);
                     self.open_ahead(&mut state);
                 }
                 Err(reason) => {
@@ -60,21 +64,20 @@ impl<M: Machine> Store<M> {
         true
     }
 
-    /// The bitmap of a segment as the index has it, without the end that a partial segment lacks.
-    async fn load_bitmap(&self, segment: u32) -> Result<Bitmap, FailReason> {
+    /// The bitmap of a segment as the index has it, without the end that a partial segment lacks; `None` when
+    /// it is damaged.
+    async fn load_bitmap(&self, segment: u32) -> Result<Option<Bitmap>, FailReason> {
         let index = self.index.clone();
         let key = space_key::encode(Record::Bitmap(segment));
-        let (value, key) = unblock(&*self.runtime, move || (index.get(&key), key)).await;
+        let value = unblock(&*self.runtime, move || index.get(&key)).await;
         match value.map_err(FailReason::Index)? {
-            Some(value) => {
-                decode_bitmap(&value).map_err(|e| FailReason::Index(IndexError::Damaged { key, what: e.0 }))
-            }
+            Some(value) => Ok(decode_bitmap(&value).ok()),
             None => {
                 let blocks = self.members().sizes().blocks_of(segment);
                 if self.lock().alloc.is_untouched(segment, blocks) {
                     self.zero(segment, blocks).await.map_err(FailReason::Write)?;
                 }
-                Ok(Bitmap::new())
+                Ok(Some(Bitmap::new()))
             }
         }
     }

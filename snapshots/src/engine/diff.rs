@@ -36,8 +36,8 @@ struct Stretch {
 
 /// Where two states end, in bytes; an end that hides nothing from the other is `u64::MAX`.
 ///
-/// What a shrink left behind an end is mapped and no content: a larger state differs there though its pointers
-/// are the same.
+/// What a shrink left behind an end is mapped and no content: a larger state differs there though its
+/// pointers are the same.
 struct Ends {
     new: u64,
     old: u64,

@@ -189,8 +189,8 @@ impl World {
                 Err(_) => End::PowerCut,
             };
         }
-        // A flush that failed may have lost what was answered, even if the process did not live to hear of it:
-        // only what was flushed counts.
+        // A flush that failed may have lost what was answered, even if the process did not live to hear of
+        // it: only what was flushed counts.
         let failed_flushes = self.machine.disks().iter().map(|disk| disk.counters().failed_flushes).sum();
         let lost = std::mem::replace(&mut self.failed_flushes, failed_flushes) < failed_flushes;
         if lost && end == End::Kill {
