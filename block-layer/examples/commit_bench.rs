@@ -59,7 +59,7 @@ impl Machine for Slots {
         Ok(())
     }
 
-    fn discard(&self) {}
+    fn discard(&self, _visible: Seq) {}
 
     fn dirty_bytes(&self) -> u64 {
         0

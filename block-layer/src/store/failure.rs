@@ -26,7 +26,7 @@ impl<M: Machine> Store<M> {
                 return; // the pool has failed meanwhile
             }
             let failed = state.take_back();
-            self.machine.discard();
+            self.machine.discard(state.visible());
             if state.redos >= REDOS_IN_A_ROW {
                 drop(state);
                 return self.fail(FailReason::Write(failed));

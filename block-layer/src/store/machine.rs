@@ -56,8 +56,8 @@ pub trait Machine: Send + Sync + 'static {
     /// # Errors
     /// The body does not decode, or contradicts the state: the index or the journal is damaged.
     fn apply(&self, seq: Seq, body: &[u8]) -> Result<(), Contradiction>;
-    /// Forget everything that was ordered and not applied: it is going to be ordered again.
-    fn discard(&self);
+    /// Forget everything that was ordered after `visible`: it is going to be ordered again.
+    fn discard(&self, visible: Seq);
     /// Bytes of changes that only the journal holds.
     fn dirty_bytes(&self) -> u64;
     /// Moves the changes so far aside as the frozen generation; the next ones go to a new one.

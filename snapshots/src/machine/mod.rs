@@ -155,13 +155,13 @@ impl Machine for Keyspace {
         }
     }
 
-    fn discard(&self) {
+    fn discard(&self, visible: Seq) {
         let mut state = self.lock();
         state.ordered.clear();
         let applied = state.applied;
         state.entry_orders.values_mut().for_each(|seq| *seq = (*seq).min(applied));
         if let Some(observer) = self.observer.get() {
-            observer.discarded(applied);
+            observer.discarded(visible);
         }
     }
 

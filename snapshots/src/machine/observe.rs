@@ -12,8 +12,8 @@ use std::sync::Arc;
 pub trait Observer: Send + Sync {
     /// `op` comes next, as a part of commit `seq`; it will answer `reply` when it is written.
     fn ordered(&self, seq: Seq, op: &Op, reply: &Reply);
-    /// What was ordered after commit `applied` has lost its place: most of it will be ordered again.
-    fn discarded(&self, applied: Seq);
+    /// What was ordered after commit `visible` has lost its place: most of it will be ordered again.
+    fn discarded(&self, visible: Seq);
 }
 
 impl Keyspace {

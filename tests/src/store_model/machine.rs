@@ -193,7 +193,7 @@ impl Machine for Toy {
         Ok(())
     }
 
-    fn discard(&self) {
+    fn discard(&self, _visible: Seq) {
         let mut inner = self.lock();
         inner.pending.clear();
         inner.barrier = None;
