@@ -8,7 +8,8 @@ use block_layer::BLOCK;
 
 impl Volume {
     /// Makes `len` bytes at `offset` what `source` has at `source_offset`, without copying data. All three
-    /// numbers are multiples of 4096; at most 16 MiB a call; atomic.
+    /// numbers are multiples of 4096; at most 16 MiB a call; atomic. A last block that the source's end cuts
+    /// short cannot be cloned: what a shrink left behind the end would become content of the other.
     ///
     /// # Errors
     /// Unaligned, out of range, or one of the two does not exist; as [`Volume::write`] otherwise.
@@ -34,7 +35,7 @@ impl Volume {
             let (from_branch, from_view, from_size) = source.view()?;
             let (branch, _, size) = self.view()?;
             check_end(source, source_offset, len, from_size)?;
-            check_end(self, offset, len, size)?;
+            check_end(self, offset, len, size.next_multiple_of(BLOCK as u64))?;
             let _pin = engine.store.pin();
             let object = source.object_id();
             let pointers = match engine.pointers(from_branch, object, from_view, from_block, count).await {
@@ -43,7 +44,9 @@ impl Volume {
             };
             let from = match source.snapshot_id() {
                 Some(id) => Source::Snapshot(id),
-                None => Source::Live { branch: from_branch, object, block: from_block },
+                None => {
+                    Source::Live { dataset: source.dataset(), branch: from_branch, object, block: from_block }
+                }
             };
             engine.load_refs(pointers.iter().flatten().copied()).await?;
             engine.load_range(branch, self.object_id(), block, count).await?;
@@ -80,8 +83,7 @@ impl Volume {
 
 fn check_end(volume: &Volume, offset: u64, len: u64, size: u64) -> Result<(), Error> {
     let end = offset.checked_add(len).ok_or(Error::OutOfRange { size })?;
-    let limit = size.next_multiple_of(BLOCK as u64);
-    if volume.object_id() == crate::ids::ObjectId(0) && end > limit {
+    if volume.object_id() == crate::ids::ObjectId(0) && end > size {
         return Err(Error::OutOfRange { size });
     }
     Ok(())

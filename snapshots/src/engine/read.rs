@@ -41,8 +41,18 @@ impl Volume {
                 None => Buf::zeroed(span.blocks() as usize * BLOCK),
             };
             match self.read_span(branch, view, span, whole).await {
-                Ok((data, _)) if span.is_aligned() => return Ok(data),
-                Ok((data, _)) => return Ok(Buf::copy_of(&data[span.lead()..span.lead() + len])),
+                Ok((data, _)) => {
+                    // A shrink meanwhile has made zeroes of what lies behind the end: they are no content.
+                    let now = self.view()?;
+                    self.span(offset, len as u64, now.2)?;
+                    if (now.0, now.1) != (branch, view) {
+                        continue;
+                    }
+                    return Ok(match span.is_aligned() {
+                        true => data,
+                        false => Buf::copy_of(&data[span.lead()..span.lead() + len]),
+                    });
+                }
                 Err(e) if self.has_moved(&e, (branch, view)) => {}
                 Err(e) => return Err(e),
             }

@@ -129,9 +129,12 @@ pub struct OldEntry {
 /// Where shared pointers come from.
 #[derive(Clone, Copy, Debug)]
 pub enum Source {
-    /// A dataset's live side, from this block on: its pointers must still be the newest ordered.
+    /// A dataset's live side, from this block on: it must still reach so far, and its pointers must still be
+    /// the newest ordered.
     Live {
-        /// The branch.
+        /// The dataset.
+        dataset: DatasetId,
+        /// The branch that was its live side.
         branch: BranchId,
         /// The object.
         object: ObjectId,

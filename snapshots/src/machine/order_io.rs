@@ -12,7 +12,6 @@ use crate::held::Delta;
 use crate::ids::{BranchId, Epoch, ObjectId, PageNo, PAGE_BLOCKS};
 use crate::key::{DeathKey, LiveKey, PastKey};
 use crate::map::{Partial, Pointer, Slot};
-use crate::pages::View;
 use block_layer::alloc::Purpose;
 use block_layer::alloc::Run;
 use block_layer::store::{Refusal, Tx};
@@ -154,9 +153,20 @@ impl State {
 
     fn check_source(&mut self, from: Source, pointers: &[Option<Pointer>]) -> Result<(), Refusal<Error>> {
         match from {
-            // The live side of a branch that is being reclaimed may have pointers to blocks that are gone.
-            Source::Live { branch, .. } if !self.is_whole(branch, View::Live) => Err(Refusal::Bounce(Seq(0))),
-            Source::Live { branch, object, block } => self.check_pointers(branch, object, block, pointers),
+            Source::Live { dataset, branch, object, block } => {
+                let source = self.catalogue.datasets.get(&dataset);
+                let source = source.ok_or_else(|| Refusal::Refused(not_found(dataset)))?;
+                // Blocks behind a smaller end stay mapped until they are cleared: they are content no more.
+                let end = (block + pointers.len() as u64).saturating_mul(BLOCK as u64);
+                if object == ObjectId(0) && end > source.size {
+                    return Err(Refusal::Refused(Error::OutOfRange { size: source.size }));
+                }
+                // After a rollback the old branch is reclaimed: its pointers may be to blocks that are gone.
+                if source.branch != branch {
+                    return Err(Refusal::Bounce(Seq(0)));
+                }
+                self.check_pointers(branch, object, block, pointers)
+            }
             Source::Snapshot(id) => match self.catalogue.snapshots.get(&id) {
                 Some(snapshot) if snapshot.name.is_some() => Ok(()),
                 _ => Err(Refusal::Refused(no_snapshot(id))),
