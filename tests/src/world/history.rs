@@ -28,6 +28,9 @@ enum What {
 pub(super) struct History {
     states: Vec<Arc<Model>>,
     entries: Vec<Entry>,
+    /// Operations that lost their place after a failed write, each with the state after it. Until the place
+    /// holds a durable void record, a crash may bring them back; none was answered.
+    abandoned: Vec<(Entry, Arc<Model>)>,
     commands: BTreeMap<u64, Command>,
     fenced: BTreeSet<u64>,
     next_number: u64,
@@ -48,6 +51,7 @@ impl Recorder {
         Recorder(Arc::new(Mutex::new(History {
             states: vec![Arc::new(model)],
             entries: Vec::new(),
+            abandoned: Vec::new(),
             commands: BTreeMap::new(),
             fenced: BTreeSet::new(),
             next_number: 1,
@@ -66,6 +70,8 @@ impl Recorder {
 impl Observer for Recorder {
     fn ordered(&self, seq: Seq, op: &Op, reply: &Reply) {
         let mut history = self.lock();
+        // Nothing is ordered again before the void record is durable.
+        history.abandoned.clear();
         let mut model = Model::clone(history.now());
         let what = match op {
             Op::Io(io) => {
@@ -92,8 +98,8 @@ impl Observer for Recorder {
         let mut history = self.lock();
         let kept = history.entries.partition_point(|entry| entry.seq <= visible);
         assert!(kept >= history.acked, "operations that were answered are taken back");
-        history.entries.truncate(kept);
-        history.states.truncate(kept + 1);
+        let states = history.states.split_off(kept + 1);
+        history.abandoned = history.entries.split_off(kept).into_iter().zip(states).collect();
     }
 }
 
@@ -194,17 +200,19 @@ impl History {
     #[must_use]
     pub(super) fn survivors(&self, power_cut: bool) -> Vec<usize> {
         let least = if power_cut { self.durable } else { self.acked };
-        let whole = |len: &usize| match (self.entries.get(len.wrapping_sub(1)), self.entries.get(*len)) {
-            (Some(last), Some(next)) => last.seq != next.seq,
-            _ => true,
-        };
-        (least..=self.entries.len()).rev().filter(whole).collect()
+        let seqs: Vec<Seq> =
+            self.entries.iter().chain(self.abandoned.iter().map(|(entry, _)| entry)).map(|e| e.seq).collect();
+        let whole = |len: &usize| *len == 0 || seqs.get(*len) != Some(&seqs[len - 1]);
+        (least..=seqs.len()).rev().filter(whole).collect()
     }
 
-    /// The model after `len` operations.
+    /// The model after `len` operations, those that lost their place last included.
     #[must_use]
     pub(super) fn state(&self, len: usize) -> &Arc<Model> {
-        &self.states[len]
+        match len.checked_sub(self.states.len()) {
+            None => &self.states[len],
+            Some(lost) => &self.abandoned[lost].1,
+        }
     }
 
     /// What the last operations were, for people.
@@ -221,8 +229,9 @@ impl History {
 
     /// A new generation begins after a crash that spared `len` operations.
     pub(super) fn restart(&mut self, len: usize) {
-        self.states = vec![self.states[len].clone()];
+        self.states = vec![self.state(len).clone()];
         self.entries.clear();
+        self.abandoned.clear();
         self.fenced.clear();
         self.commands.clear();
         (self.acked, self.durable) = (0, 0);
