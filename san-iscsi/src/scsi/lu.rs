@@ -104,12 +104,11 @@ impl<L: LogicalUnit> Lu<L> {
         for (ports, attention) in &effects.attentions {
             self.paths().iter().filter(|p| *p.ports == *ports).for_each(|p| p.tasks.raise(*attention));
         }
-        for path in self.paths().iter().filter(|p| effects.fenced.contains(&p.ports)) {
-            if effects.abort {
-                path.tasks.abort().await;
-            } else {
-                path.tasks.drain().await;
-            }
+        let paths = self.paths();
+        let fenced = paths.iter().filter(|path| effects.fenced.contains(&path.ports));
+        let fences: Vec<_> = fenced.map(|path| path.tasks.fence(effects.abort)).collect();
+        for fence in fences {
+            fence.await;
         }
     }
 
@@ -235,7 +234,7 @@ impl<L: LogicalUnit> Path<L> {
             if let Some((unit, source)) = &path.storage {
                 unit.fence(source).await;
             }
-            path.tasks.drain().await;
+            path.tasks.fence(true).await;
             drop(doubt);
             // Nobody may wait any more, which is no fault.
             let _ = done.send(());

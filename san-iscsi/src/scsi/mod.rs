@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`inventory`] | what an administrator gives: devices, hosts, LUN maps |
 //! | [`target`] | what is served now, and to whom |
+//! | [`live`] | who uses it now |
 //! | [`nexus`] | one initiator port's use of it: a command's first check, what is answered at once |
 //! | [`task`] | a command from there to its answer, whatever storage does |
 //! | `opcodes` | the one table of commands |
@@ -17,6 +18,7 @@
 pub mod command;
 pub mod inventory;
 pub mod limits;
+pub mod live;
 pub mod nexus;
 pub mod port;
 pub mod runtime;

@@ -164,18 +164,21 @@ impl<L: LogicalUnit> Nexus<L> {
         if paths.is_empty() && !matches!(function, TargetWarmReset | TargetColdReset) {
             return TaskManagementResponse::LunDoesNotExist;
         }
+        // All are stopped before any is waited for: each ends in its own time.
+        let mut fences = Vec::new();
         for path in &paths {
             match function {
-                AbortTaskSet | ClearTaskSet => path.tasks.abort().await,
+                AbortTaskSet | ClearTaskSet => fences.push(path.tasks.abort()),
                 LogicalUnitReset | TargetWarmReset | TargetColdReset => {
                     path.lu.reserve(|state| state.legacy = None);
                     path.lu.set_write_protected(false);
                     path.lu.raise(RESET, None);
-                    for path in path.lu.paths() {
-                        path.tasks.abort().await;
-                    }
+                    fences.extend(path.lu.paths().iter().map(|path| path.tasks.abort()));
                 }
             }
+        }
+        for fence in fences {
+            fence.await;
         }
         TaskManagementResponse::Complete
     }
@@ -269,20 +272,23 @@ impl<L: LogicalUnit> Core<L> {
         self.luns().get(&lun.number()?).cloned()
     }
 
-    /// Makes an event known.
-    pub(crate) fn tell(&self, event: Event) {
-        {
-            let mut events = lock(&self.events);
-            match event {
-                Event::LunsChanged => events.luns_changed = true,
-                Event::Ended => events.ended = true,
-            }
-        }
+    /// Makes known that the LUN inventory changed.
+    pub(crate) fn tell_luns_changed(&self) {
+        lock(&self.events).luns_changed = true;
         self.happened.notify_waiters();
     }
 
-    /// Takes all LUNs away at once; each of what is returned ends when a LUN's commands are settled.
+    /// Whether it was closed: it never gets a LUN again.
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.events).ended
+    }
+
+    /// Ends the nexus and tells it: takes all LUNs away at once; each of what is returned ends when a LUN's
+    /// commands are settled.
     pub(crate) fn close(&self) -> Vec<oneshot::Receiver<()>> {
+        // First, so that nobody who changes the LUNs afterwards gives it any.
+        lock(&self.events).ended = true;
+        self.happened.notify_waiters();
         let luns = std::mem::take(&mut *self.luns.write().unwrap_or_else(PoisonError::into_inner));
         luns.values().map(|path| self.take_away(path)).collect()
     }

@@ -85,3 +85,56 @@ fn registration(bytes: &[u8]) -> Option<(Registration, &[u8])> {
     let ports = Ports { initiator, portal: PortalId(u16::from_le_bytes(*portal)) };
     Some((Registration { ports, key: u64::from_le_bytes(*key) }, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> Reservations {
+        let ports = |n: u8| Ports {
+            initiator: InitiatorPort { name: format!("iqn.a:{n}"), isid: [0, 2, 3, 4, 5, n] },
+            portal: PortalId(7),
+        };
+        let registration = |n| Registration { ports: ports(n), key: u64::from(n) };
+        Reservations {
+            persist: true,
+            registrations: vec![registration(1), registration(2)],
+            reservation: Some(Reservation { kind: Type::ExclusiveAccessRegistrants, holder: ports(2) }),
+            ..Reservations::default()
+        }
+    }
+
+    /// Version 1, for ever.
+    const GOLDEN: &[u8] = b"\x01\x06\x01\0\x02\0\
+        \x01\0\0\0\0\0\0\0\x07\0\0\x02\x03\x04\x05\x01\x07iqn.a:1\
+        \x02\0\0\0\0\0\0\0\x07\0\0\x02\x03\x04\x05\x02\x07iqn.a:2";
+
+    #[test]
+    fn the_bytes_are_those_of_version_1() {
+        assert_eq!(&encode(&state())[..], GOLDEN);
+        assert_eq!(decode(GOLDEN), Some(state()));
+        assert_eq!(decode(&[]), Some(Reservations::default()));
+    }
+
+    #[test]
+    fn what_is_cut_or_longer_or_double_is_damage() {
+        assert!((1..GOLDEN.len()).all(|len| decode(&GOLDEN[..len]).is_none()));
+        assert_eq!(decode(&[GOLDEN, b"x"].concat()), None);
+        let mut double = GOLDEN.to_vec();
+        (double[HEAD + 24 + 15], double[GOLDEN.len() - 1]) = (1, b'1');
+        assert_eq!(decode(&double), None);
+    }
+
+    #[test]
+    fn the_most_that_is_kept_fits_what_storage_keeps() {
+        let mut state = state();
+        state.registrations = (0..REGISTRATIONS)
+            .map(|n| {
+                let initiator = InitiatorPort { name: "x".repeat(NAME_MAX), isid: [0; 6] };
+                let ports = Ports { initiator, portal: PortalId(n as u16) };
+                Registration { ports, key: u64::MAX }
+            })
+            .collect();
+        assert!(encode(&state).len() <= 64 << 10);
+    }
+}

@@ -7,7 +7,7 @@
 use super::inventory::{Credentials, Device, Host, Initiators, Inventory, Login, Naa, PortalId, Secret};
 use super::limits::{LUNS_PER_HOST, LUN_NUMBERS};
 use super::lu::{Lu, Path, LUNS_CHANGED, MODE_CHANGED, POWER_ON, THRESHOLD};
-use super::nexus::{Core, Event, Face, Luns, Nexus};
+use super::nexus::{Core, Face, Luns, Nexus};
 use super::port::{InitiatorPort, Ports};
 use super::runtime::Runtime;
 use crate::lun::LogicalUnit;
@@ -48,15 +48,15 @@ pub enum InventoryFault {
 }
 
 /// What is served now.
-struct World<L: LogicalUnit> {
+pub(super) struct World<L: LogicalUnit> {
     units: FxHashMap<Naa, Arc<Lu<L>>>,
     hosts: Vec<Arc<Host>>,
-    nexuses: Vec<Seat<L>>,
+    pub(super) nexuses: Vec<Seat<L>>,
 }
 
 /// A live nexus, and what it was admitted by.
-struct Seat<L: LogicalUnit> {
-    core: Weak<Core<L>>,
+pub(super) struct Seat<L: LogicalUnit> {
+    pub(super) core: Weak<Core<L>>,
     initiator: String,
     source: IpAddr,
     credentials: Option<Credentials>,
@@ -114,7 +114,7 @@ impl<L: LogicalUnit> Target<L> {
         &self.face.runtime
     }
 
-    fn world(&self) -> MutexGuard<'_, World<L>> {
+    pub(super) fn world(&self) -> MutexGuard<'_, World<L>> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -304,10 +304,12 @@ impl<L: LogicalUnit> World<L> {
         let host = self.host(&seat.initiator, seat.source, core.ports.portal);
         let Some(host) = host.filter(|host| host.credentials == seat.credentials) else {
             fences.extend(core.close());
-            core.tell(Event::Ended);
             return false;
         };
         let mut luns = core.luns.write().unwrap_or_else(PoisonError::into_inner);
+        if core.is_closed() {
+            return false;
+        }
         let mut changed = false;
         let mut kept = Luns::default();
         for (number, mapping) in &host.luns {
@@ -341,7 +343,7 @@ impl<L: LogicalUnit> World<L> {
         *luns = kept;
         drop(luns);
         if changed {
-            core.tell(Event::LunsChanged);
+            core.tell_luns_changed();
         }
         true
     }

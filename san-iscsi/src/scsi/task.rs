@@ -19,6 +19,7 @@ use super::port::InitiatorPort;
 use super::reservations::Reservations;
 use super::reserve_out::{Refusal, Request, Surroundings};
 use super::reserve_store;
+use super::runtime::Runtime;
 use super::sense::Sense;
 use super::tasks::{Running, Ticket};
 use crate::lun::LogicalUnit;
@@ -92,16 +93,12 @@ impl<L: LogicalUnit> Task<L> {
                 answer(Some(mode::select(&self.path, long, &data).map(|()| Response::written(0))))
             }
             Work::Flush => {
+                let flush = medium::modify(Arc::clone(&self.path), Work::Flush, data);
                 // It may go on by itself without any doubt: it changes nothing.
-                let path = Arc::clone(&self.path);
-                let mut flush: Modification = Box::pin(medium::modify(path, Work::Flush, data));
-                match deadline.bound(flush.as_mut()).await {
-                    Some(done) => answer(Some(done)),
-                    None => {
-                        self.core.face.runtime.spawn(Box::pin(async move { drop(flush.await) }));
-                        Response::check(Sense::TIMED_OUT)
-                    }
-                }
+                let mut given: Given<'_, L> =
+                    Given { work: Some(Box::pin(flush)), units: &[], runtime: &self.core.face.runtime };
+                let done = deadline.bound(pin!(given.done())).await;
+                answer(Some(done.unwrap_or(Err(Sense::TIMED_OUT))))
             }
             Work::ReserveOut { service, scope_type } => {
                 // It does not run, as far as others wait for this nexus' commands: it may wait for theirs.
@@ -141,29 +138,51 @@ impl<L: LogicalUnit> Task<L> {
 
     /// Has a modification done, if the units are not in doubt, and acknowledges it, if they are not in doubt
     /// then.
-    async fn modify(
-        &self,
-        deadline: &mut Deadline,
-        units: &[Arc<Lu<L>>],
-        mut work: Modification,
-    ) -> Response {
+    async fn modify(&self, deadline: &mut Deadline, units: &[Arc<Lu<L>>], work: Modification) -> Response {
         let runtime = &self.core.face.runtime;
         let mut patience = Deadline::new(Arc::clone(runtime), SETTLE_TIME);
-        if !settled(units, &mut patience).await {
+        if deadline.bound(pin!(settled(units, &mut patience))).await != Some(true) {
             return Response::status(Status::Busy);
         }
-        let Some(done) = deadline.bound(work.as_mut()).await else {
-            let doubts: Vec<_> = units.iter().map(Lu::doubt).collect();
-            runtime.spawn(Box::pin(async move {
-                drop(work.await);
-                drop(doubts);
-            }));
+        let mut given = Given { work: Some(work), units, runtime };
+        let Some(done) = deadline.bound(pin!(given.done())).await else {
             return Response::check(Sense::TIMED_OUT);
         };
         if done.is_ok() && !settled(units, deadline).await {
             return Response::check(Sense::TIMED_OUT);
         }
         answer(Some(done))
+    }
+}
+
+/// A modification that storage was given. If it is dropped before it has ended, because its time is over or
+/// its transport has died, it goes on by itself, and its units are in doubt until it ends.
+struct Given<'a, L: LogicalUnit> {
+    work: Option<Modification>,
+    units: &'a [Arc<Lu<L>>],
+    runtime: &'a Arc<dyn Runtime>,
+}
+
+impl<L: LogicalUnit> Given<'_, L> {
+    async fn done(&mut self) -> Result<Response, Sense> {
+        let done = match &mut self.work {
+            Some(work) => work.as_mut().await,
+            None => Err(Sense::TIMED_OUT),
+        };
+        self.work = None;
+        done
+    }
+}
+
+impl<L: LogicalUnit> Drop for Given<'_, L> {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            let doubts: Vec<_> = self.units.iter().map(Lu::doubt).collect();
+            self.runtime.spawn(Box::pin(async move {
+                drop(work.await);
+                drop(doubts);
+            }));
+        }
     }
 }
 

@@ -6,8 +6,8 @@
 //! Order is kept by generations: an ORDERED command is a generation of its own, SIMPLE ones between two of
 //! them are one, and a generation runs when all before it have ended. HEAD OF QUEUE commands belong to none.
 //!
-//! Invariant: once [`TaskSet::abort`] has returned, no command that began before it runs, and none that
-//! waited will.
+//! Invariant: once [`TaskSet::abort`] has ended, no command that began before it runs, and none that waited
+//! will.
 
 use super::command::TaskAttribute;
 use super::sense::Sense;
@@ -130,22 +130,28 @@ impl TaskSet {
         Ok(Ticket { epoch: state.epoch, generation, set: Arc::clone(self) })
     }
 
-    /// Aborts all commands, and ends when none of them runs.
-    pub(crate) async fn abort(&self) {
-        self.lock().abort();
-        self.changed.notify_waiters();
-        self.drain().await;
+    /// Aborts all commands at once; what is returned ends when none of them runs. New ones are BUSY
+    /// meanwhile.
+    pub(crate) fn abort(self: &Arc<Self>) -> impl Future<Output = ()> + Send + use<> {
+        self.fence(true)
     }
 
-    /// Ends when no command that runs now runs any more, without aborting any.
-    pub(crate) async fn drain(&self) {
-        self.lock().drains += 1;
-        let _end = Drain(self);
-        self.until(|state| (state.running == 0).then_some(())).await;
+    /// What is returned ends when no command that runs now runs any more; they may be aborted at once. New
+    /// ones are BUSY meanwhile.
+    pub(crate) fn fence(self: &Arc<Self>, abort: bool) -> impl Future<Output = ()> + Send + use<> {
+        let mut state = self.lock();
+        if abort {
+            state.abort();
+        }
+        state.drains += 1;
+        drop(state);
+        self.changed.notify_waiters();
+        let drain = Drain(Arc::clone(self));
+        async move { drain.0.until(|state| (state.running == 0).then_some(())).await }
     }
 
     /// Lets nothing begin any more, and nothing run that has not begun to. Tells whether anything runs now:
-    /// [`TaskSet::drain`] waits for it.
+    /// [`TaskSet::fence`] waits for it.
     pub(crate) fn close(&self) -> bool {
         let mut state = self.lock();
         state.closed = true;
@@ -177,9 +183,9 @@ impl State {
 }
 
 /// A wait for all commands to end, however it ends itself.
-struct Drain<'a>(&'a TaskSet);
+struct Drain(Arc<TaskSet>);
 
-impl Drop for Drain<'_> {
+impl Drop for Drain {
     fn drop(&mut self) {
         self.0.lock().drains -= 1;
     }

@@ -37,7 +37,7 @@ async fn every_command_is_answered_in_time_though_the_device_hangs() {
         a.send(0, &same, &[2; 512]),
         a.send(0, &register, &list),
     );
-    assert!(start.elapsed() <= COMMAND_TIME + Duration::from_millis(1));
+    assert!(start.elapsed() <= COMMAND_TIME + Duration::from_millis(1), "{:?}", start.elapsed());
     assert_eq!(read.status, Status::Busy, "nothing of it has an effect");
     for answer in [flush, write, caw, same, register] {
         assert_eq!(codes(&answer), TIMED_OUT);
@@ -154,4 +154,36 @@ async fn taking_a_lun_away_returns_when_nothing_of_it_runs() {
         apply.await;
     }
     assert_ne!(write.await.expect("no panic").status, Status::Good);
+}
+
+/// A transport that dies drops its tasks: what storage was given goes on, and is in doubt meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_dropped_half_way_leaves_a_doubt() {
+    let (bench, a, b) = two().await;
+    bench.disks[0].hang(Hang::Ordered);
+    let task = a.task(0, &write10(0, 1), 512);
+    let half = timeout(Duration::from_millis(5), task.execute(Bytes::from(vec![1; 512]))).await;
+    assert!(half.is_err());
+    assert_eq!(b.write(0, 0, &[2; 512]).await.status, Status::Busy);
+    bench.disks[0].hang(Hang::Not);
+    assert_eq!(b.write(0, 0, &[3; 512]).await.status, Status::Good);
+    assert_eq!(b.read(0, 0, 1).await, vec![3; 512]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn evicting_ends_all_who_reach_a_device() {
+    let (bench, a, b) = two().await;
+    assert_eq!(bench.target.live().len(), 2);
+    assert_eq!(bench.target.live()[0].devices, [super::bench::naa(0)]);
+    let task = a.task(0, &write10(0, 1), 512);
+    bench.target.evict(super::bench::naa(0)).await;
+    bench.apply().await;
+    for seat in [&a, &b] {
+        assert_eq!(seat.nexus.event().await, san_iscsi::scsi::nexus::Event::Ended);
+        assert_eq!(codes(&seat.run(0, &[0; 6]).await), (5, 0x25, 0));
+    }
+    assert_ne!(task.execute(Bytes::from(vec![1; 512])).await.status, Status::Good);
+    assert!(bench.target.live().iter().all(|nexus| nexus.devices.is_empty()));
+    drop((a, b));
+    assert!(bench.target.live().is_empty());
 }

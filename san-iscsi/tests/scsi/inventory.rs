@@ -167,3 +167,13 @@ async fn an_inventory_that_contradicts_itself_is_refused_and_nothing_changes() {
     let twice = host(0, &[]);
     assert_eq!(twice.name, "host-0");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_nexus_that_has_ended_gets_no_lun_any_more() {
+    let mut bench = Bench::new().await;
+    let seat = bench.login(0).await;
+    seat.nexus.detach().await;
+    bench.hosts[0].luns.insert(9, mapped(1));
+    bench.apply().await;
+    assert_eq!(seat.fails(9, &[0; 6], &[]).await, (5, 0x25, 0));
+}
