@@ -42,7 +42,7 @@ pub(super) struct Generation {
     pub(super) refs: BTreeMap<u64, u32>,
     /// Segments that got more blocks: their counts changed, their bitmaps did not.
     pub(super) extended: BTreeSet<u32>,
-    changes: usize,
+    delta_bytes: usize,
 }
 
 impl Generation {
@@ -51,8 +51,8 @@ impl Generation {
     }
 
     fn bytes(&self) -> u64 {
-        let (change, segment, count) = (4, 64, 24);
-        (self.changes * change + self.deltas.len() * segment + self.refs.len() * count) as u64
+        let (segment, count) = (64, 24);
+        (self.delta_bytes + self.deltas.len() * segment + self.refs.len() * count) as u64
     }
 }
 
@@ -77,7 +77,7 @@ impl Frozen {
     pub fn write(&self, batch: &mut Batch, key: impl Fn(Record) -> Vec<u8>) {
         for (&segment, delta) in &self.generation.deltas {
             let mut operand = Vec::new();
-            codec::encode_changes(delta.changes(), delta.from_empty, &mut operand);
+            codec::encode_changes(&delta.changes(), delta.from_empty, &mut operand);
             batch.merge(key(Record::Bitmap(segment)), operand);
         }
         for (&block, &count) in &self.generation.refs {
@@ -145,8 +145,8 @@ impl Allocator {
     pub(super) fn record(&mut self, segment: u32, slot: u32, blocks: u32, value: bool) {
         let from_empty = u32::from(self.table.get(segment).free) == BLOCKS_PER_SEGMENT;
         let delta = self.active.deltas.entry(segment).or_insert_with(|| Delta::new(from_empty));
-        let before = delta.changes().len();
+        let before = delta.bytes();
         delta.apply(slot, blocks, value);
-        self.active.changes = self.active.changes + delta.changes().len() - before;
+        self.active.delta_bytes = self.active.delta_bytes + delta.bytes() - before;
     }
 }

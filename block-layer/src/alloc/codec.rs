@@ -15,6 +15,7 @@
 
 use super::bitmap::{Bitmap, BITMAP_BYTES, WORDS};
 use super::delta::Change;
+use super::patch::Patch;
 use super::segment::GROUP;
 use crate::units::BLOCKS_PER_SEGMENT;
 
@@ -62,16 +63,10 @@ fn unseal(value: &[u8]) -> Result<(u8, &[u8]), Malformed> {
     Ok((form, body))
 }
 
-/// Which blocks a bitmap value names, and what it says of them: `value` is a subset of `named`.
-struct Patch {
-    named: Bitmap,
-    value: Bitmap,
-}
-
 impl Patch {
     fn decode(bytes: &[u8]) -> Result<Patch, Malformed> {
         let (form, body) = unseal(bytes)?;
-        let mut patch = Patch { named: Bitmap::new(), value: Bitmap::new() };
+        let mut patch = Patch::default();
         match form {
             f if f == Form::PartialRuns as u8 => patch.decode_runs(body, false)?,
             f if f == Form::TotalRuns as u8 => {
@@ -109,37 +104,10 @@ impl Patch {
             if total && !value {
                 return Err(Malformed("a free run where only allocated ones are named"));
             }
-            self.named.set(at + gap, slots, true);
-            self.value.set(at + gap, slots, value);
+            self.set(at + gap, slots, value);
             at += gap + slots;
         }
         Ok(())
-    }
-
-    /// Lays `newer` over it.
-    fn lay(&mut self, newer: &Patch) {
-        let newer = newer.named.words().iter().zip(newer.value.words());
-        let mine = self.named.words_mut().iter_mut().zip(self.value.words_mut().iter_mut());
-        for ((named, value), (newer_named, newer_value)) in mine.zip(newer) {
-            *named |= newer_named;
-            *value = *value & !newer_named | newer_value;
-        }
-    }
-
-    fn is_total(&self) -> bool {
-        self.named.next(0, false) == BLOCKS_PER_SEGMENT
-    }
-
-    fn changes(&self) -> Vec<Change> {
-        let mut out = Vec::new();
-        let mut at = self.named.next(0, true);
-        while at < BLOCKS_PER_SEGMENT {
-            let value = self.value.get(at);
-            let end = self.named.next(at, false).min(self.value.next(at, !value));
-            out.push(Change::new(at, end - at, value));
-            at = self.named.next(end, true);
-        }
-        out
     }
 }
 
@@ -163,11 +131,7 @@ pub(super) fn encode_changes(changes: &[Change], total: bool, out: &mut Vec<u8>)
         return;
     }
     out.truncate(start);
-    let (mut named, mut value) = (Bitmap::new(), Bitmap::new());
-    for change in changes {
-        named.set(change.first(), change.slots(), true);
-        value.set(change.first(), change.slots(), change.value());
-    }
+    let Patch { named, value } = Patch::of(changes);
     seal(if total { Form::TotalBits } else { Form::PartialBits }, out, |out| {
         if !total {
             put_words(&named, out);
@@ -311,7 +275,7 @@ mod tests {
 
     fn operand(delta: &Delta) -> Vec<u8> {
         let mut out = Vec::new();
-        encode_changes(delta.changes(), delta.from_empty, &mut out);
+        encode_changes(&delta.changes(), delta.from_empty, &mut out);
         out
     }
 

@@ -22,6 +22,7 @@ mod checkpoint;
 mod codec;
 mod delta;
 mod open;
+mod patch;
 mod pins;
 mod quarantine;
 mod refs;
@@ -367,7 +368,7 @@ impl Allocator {
                 later < len
             }
         };
-        active.is_some_and(|delta| delta.pieces(slot, blocks).any(|(_, _, is)| is == value))
+        active.is_some_and(|delta| delta.says(slot, blocks, value))
             || frozen.is_some_and(|delta| delta.pieces(slot, blocks).any(hit))
     }
 }
