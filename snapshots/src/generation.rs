@@ -31,6 +31,8 @@ pub(crate) struct Version {
     pub(crate) partial: Partial,
 }
 
+type Pages = FxHashMap<PageKey, Vec<(Epoch, Version)>>;
+
 /// The touched pages of a group.
 #[derive(Clone, Debug, Default)]
 struct TouchedChange {
@@ -42,7 +44,7 @@ struct TouchedChange {
 #[derive(Debug, Default)]
 pub(crate) struct Generation {
     /// Versions by page, by rising epoch.
-    pages: FxHashMap<PageKey, Vec<(Epoch, Version)>>,
+    pages: Pages,
     touched: BTreeMap<(BranchId, Epoch, ObjectId, u64), TouchedChange>,
     /// Everything else: the last value put, or `None` when it was deleted.
     values: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
@@ -51,6 +53,8 @@ pub(crate) struct Generation {
 
 /// Bytes that an entry costs beside its content, about.
 const ENTRY_BYTES: u64 = 128;
+/// Bytes that a touched page costs, about.
+const TOUCH_BYTES: u64 = 8;
 
 impl Generation {
     /// Memory it holds, about, in bytes.
@@ -80,36 +84,28 @@ impl Generation {
         self.pages.keys().filter(move |key| key.branch == branch).map(|key| (key.object, key.page))
     }
 
-    /// The version of a page at `epoch`, to be changed; made when it is not there. The flag says that it was.
-    fn version(&mut self, key: PageKey, epoch: Epoch) -> (&mut Version, bool) {
-        let versions = self.pages.entry(key).or_default();
-        let at = versions.partition_point(|(e, _)| *e < epoch);
-        let there = versions.get(at).is_some_and(|(e, _)| *e == epoch);
-        if !there {
-            versions.insert(at, (epoch, Version::default()));
-            self.bytes += ENTRY_BYTES;
-        }
-        (&mut versions[at].1, there)
-    }
-
     /// Lays a change over a version. Returns the version as it is now.
     pub(crate) fn change(&mut self, key: PageKey, epoch: Epoch, change: &Partial) -> &mut Partial {
-        let (version, there) = self.version(key, epoch);
+        let Generation { pages, touched, bytes, .. } = self;
+        let (version, there) = version(pages, key, epoch);
         let before = version.partial.heap_bytes();
         version.partial.lay_over(change);
-        self.bytes += (version.partial.heap_bytes().saturating_sub(before)) as u64;
+        *bytes += (version.partial.heap_bytes().saturating_sub(before)) as u64;
         if !there {
             let (group, place) = key.page.group();
-            self.touch(key.branch, epoch, key.object, group, |touched| {
-                touched.insert(place);
-            });
+            touched.entry((key.branch, epoch, key.object, group)).or_default().added.insert(place);
+            *bytes += ENTRY_BYTES + TOUCH_BYTES;
         }
-        &mut self.version(key, epoch).0.partial
+        &mut version.partial
     }
 
     /// Drops a version.
     pub(crate) fn drop_version(&mut self, key: PageKey, epoch: Epoch) {
-        *self.version(key, epoch).0 = Version { dropped: true, partial: Partial::default() };
+        let (version, there) = version(&mut self.pages, key, epoch);
+        *version = Version { dropped: true, partial: Partial::default() };
+        if !there {
+            self.bytes += ENTRY_BYTES;
+        }
     }
 
     /// Adds touched pages.
@@ -122,7 +118,7 @@ impl Generation {
         add: impl FnOnce(&mut Touched),
     ) {
         add(&mut self.touched.entry((branch, epoch, object, group)).or_default().added);
-        self.bytes += 8;
+        self.bytes += TOUCH_BYTES;
     }
 
     /// Forgets the touched pages of a group.
@@ -218,4 +214,15 @@ impl Generation {
             }
         }
     }
+}
+
+/// The version of a page at `epoch`, to be changed; made when it is not there. The flag says that it was.
+fn version(pages: &mut Pages, key: PageKey, epoch: Epoch) -> (&mut Version, bool) {
+    let versions = pages.entry(key).or_default();
+    let at = versions.partition_point(|(e, _)| *e < epoch);
+    let there = versions.get(at).is_some_and(|(e, _)| *e == epoch);
+    if !there {
+        versions.insert(at, (epoch, Version::default()));
+    }
+    (&mut versions[at].1, there)
 }
