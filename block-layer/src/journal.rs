@@ -139,6 +139,12 @@ impl Reader {
         Reader { disk, base, ring: ring.clone(), chain, next: from, window: None }
     }
 
+    /// Bytes that a record of `record` bytes takes on the device.
+    #[must_use]
+    pub fn padded(&self, record: usize) -> usize {
+        self.ring.padded(record)
+    }
+
     /// Where the next record is expected.
     #[must_use]
     pub fn place(&self) -> Place {
@@ -163,17 +169,17 @@ impl Reader {
         Ok(Some((header, record)))
     }
 
-    /// The highest flushed mark in any whole record of this chain's incarnation, anywhere in the ring: proof
-    /// that records up to there once were durable.
+    /// The highest flushed mark in any whole record of this chain's incarnation behind the chain's end, round
+    /// to `tail`, where the chain began: proof that records up to there once were durable.
     ///
     /// # Errors
     /// What the device answered.
-    pub async fn highest_mark(&mut self) -> Result<Seq, DiskError> {
+    pub async fn mark_behind(&mut self, tail: u64) -> Result<Seq, DiskError> {
         let mut highest = Seq(0);
-        let mut offset = 0;
-        while offset < self.ring.len {
-            let found = self.record_at(offset).await?.filter(|(h, _)| self.chain.owns(h));
-            offset += match found {
+        let mut at = self.next.at;
+        while at < tail + self.ring.len {
+            let found = self.record_at(self.ring.offset(at)).await?.filter(|(h, _)| self.chain.owns(h));
+            at += match found {
                 Some((header, record)) => {
                     highest = highest.max(header.flushed);
                     self.ring.padded(record.len()) as u64
@@ -208,7 +214,10 @@ impl Reader {
         if !self.window.as_ref().is_some_and(|(start, window)| inside(*start, window)) {
             let start = offset - offset % self.ring.sector;
             let want = WINDOW.max((offset - start + len as u64).next_multiple_of(self.ring.sector));
-            let buf = Buf::zeroed(want.min(self.ring.len - start) as usize);
+            let want = want.min(self.ring.len - start) as usize;
+            // The last window's memory, where it fits.
+            let buf = self.window.take().map(|(_, buf)| buf).filter(|buf| buf.len() == want);
+            let buf = buf.unwrap_or_else(|| Buf::zeroed(want));
             self.window = Some((start, self.disk.read(self.base + start, buf).await?));
         }
         let (start, window) = self.window.as_ref().expect("just filled");

@@ -4,21 +4,25 @@
 //! matches its checksums; the first that is not ends the log. Below the mark a bad record is damage to
 //! report, and so is every device error, anywhere.
 //!
-//! Two passes: the first only follows the chain and learns the mark; the second verifies data and applies.
+//! Two passes: the first only follows the chain and learns the mark; the second verifies data and applies. Of
+//! what is above the mark all data is read, and written again: many records' at a time, taken in order.
 
 use super::machine::{Contradiction, Machine};
 use super::members::{grow, Members};
 use super::open::OpenError;
 use super::state::apply_effects;
 use crate::alloc::Allocator;
-use crate::device::Buf;
+use crate::device::{Buf, Disk, Io};
 use crate::error::DiskError;
 use crate::format::cut::Sizes;
 use crate::format::membership::MembershipChange;
-use crate::format::record::{Effects, Kind, Written, HEADER};
+use crate::format::record::{Effects, Header, Kind, HEADER};
 use crate::journal::{Chain, Place, Reader, Ring};
-use crate::pool::Membership;
+use crate::pool::{Extent, Membership};
 use crate::units::{Seq, BLOCK};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Where the journal is.
 pub(super) struct Journal<'a> {
@@ -45,18 +49,45 @@ pub(super) struct Recovery<'a, M: Machine> {
     pub(super) cut: Seq,
 }
 
+/// A record that waits for its turn.
+struct Ahead {
+    /// The place before it.
+    before: Place,
+    /// Where it starts: at the place before it, or behind the end of the ring's lap.
+    at: u64,
+    header: Header,
+    record: Vec<u8>,
+    content: Content,
+    /// Whether it may not be durable.
+    unsure: bool,
+}
+
+/// What a record says.
+enum Content {
+    /// Nothing that the index lacks.
+    Known,
+    Membership(MembershipChange),
+    /// A commit, and its data on the way; `None` when it lies on no device. Sure data is not read.
+    Commit(Effects, Option<Vec<(Extent, Io<Buf>)>>),
+}
+
+/// Bytes that are read, or written again, at a time.
+const AHEAD: usize = 4 << 20;
+
 impl Journal<'_> {
     /// Follows the chain to its end. Members that joined or grew up to the index's `cut` are taken in at
     /// once: the index may count their space before the superblocks know of it.
     pub(super) async fn survey(&self, membership: &mut Membership, cut: Seq) -> Result<Survey, OpenError> {
         let mut reader = self.reader(membership);
+        let mut mark = membership.state().journal.flushed.max(cut);
         while let Some((header, record)) = reader.next().await? {
+            mark = mark.max(header.flushed);
             if header.kind == Kind::Membership && header.seq <= cut {
                 membership.apply(&membership_change(header.seq, &record[HEADER..])?)?;
             }
         }
         let end = reader.place();
-        let mark = membership.state().journal.flushed.max(reader.highest_mark().await?).max(cut);
+        let mark = mark.max(reader.mark_behind(self.tail.at).await?);
         if end.seq <= mark {
             return Err(OpenError::JournalDamaged { at: end.seq, flushed: mark });
         }
@@ -75,75 +106,176 @@ impl<M: Machine> Recovery<'_, M> {
     /// What may not be durable yet is written once more, the same bytes to the same place: after a flush that
     /// failed, a device may show writes that no later flush covers.
     pub(super) async fn replay(mut self, journal: &Journal<'_>, survey: Survey) -> Result<Place, OpenError> {
-        let Survey { end, mark } = survey;
         let mut reader = journal.reader(self.membership);
-        let (disk, base) = Members::of(self.membership).ring_parts();
-        while reader.place().seq < end.seq {
-            let before = reader.place();
-            let Some((header, mut record)) = reader.next().await? else {
-                return Err(OpenError::JournalDamaged { at: before.seq, flushed: mark });
-            };
-            let unsure = header.seq > mark;
-            if header.seq > self.cut && !self.take(header.kind, header.seq, &record[HEADER..], unsure).await?
-            {
-                return Ok(before);
+        let mut writes = Writes::default();
+        let mut valid_to = survey.end;
+        let (mut ahead, mut members) = (VecDeque::new(), Members::of(self.membership));
+        let mut bytes = 0;
+        loop {
+            // Behind a change of members, addresses mean what it says.
+            let barred = |a: &Ahead| matches!(a.content, Content::Membership(_));
+            while reader.place().seq < survey.end.seq && bytes < AHEAD && !ahead.back().is_some_and(barred) {
+                let next = self.read_ahead(&mut reader, &members, survey.mark).await?;
+                bytes += next.bytes();
+                ahead.push_back(next);
             }
-            if unsure {
-                record.resize(journal.ring.padded(record.len()), 0);
-                let at = journal.ring.offset(reader.place().at - record.len() as u64);
-                disk.write(base.offset + at, vec![Buf::copy_of(&record).freeze()]).await?;
+            let Some(mut next) = ahead.pop_front() else { break };
+            bytes -= next.bytes();
+            let Some(data) = next.survived().await? else {
+                valid_to = next.before;
+                break;
+            };
+            if next.unsure {
+                writes.data(&members, data).await?;
+                writes.record(&members, journal, &next).await?;
+            }
+            let moved = barred(&next);
+            self.apply(next)?;
+            if moved {
+                members = Members::of(self.membership);
             }
         }
-        Ok(end)
+        // None may be under way when a record was given up and its space is used again.
+        writes.end().await?;
+        Ok(valid_to)
     }
 
-    /// Applies one record; `false` when its data did not survive: the log ends before it.
-    async fn take(&mut self, kind: Kind, seq: Seq, body: &[u8], unsure: bool) -> Result<bool, OpenError> {
-        match kind {
-            Kind::Void | Kind::Mark => {}
-            Kind::Membership => {
-                let change = membership_change(seq, body)?;
+    /// The next record; the reads of its data are begun.
+    async fn read_ahead(
+        &self,
+        reader: &mut Reader,
+        members: &Members,
+        mark: Seq,
+    ) -> Result<Ahead, OpenError> {
+        let before = reader.place();
+        let Some((header, record)) = reader.next().await? else {
+            return Err(OpenError::JournalDamaged { at: before.seq, flushed: mark });
+        };
+        let (seq, body, unsure) = (header.seq, &record[HEADER..], header.seq > mark);
+        let content = match header.kind {
+            Kind::Void | Kind::Mark => Content::Known,
+            _ if seq <= self.cut => Content::Known,
+            Kind::Membership => Content::Membership(membership_change(seq, body)?),
+            Kind::Commit => {
+                let effects = Effects::decode(body)
+                    .ok_or_else(|| Contradiction(format!("record {seq} does not decode")))?;
+                let reads = if unsure { begin_reads(members, &effects) } else { Some(Vec::new()) };
+                Content::Commit(effects, reads)
+            }
+        };
+        let at = reader.place().at - reader.padded(record.len()) as u64;
+        Ok(Ahead { before, at, header, record, content, unsure })
+    }
+
+    fn apply(&mut self, next: Ahead) -> Result<(), OpenError> {
+        let seq = next.header.seq;
+        match next.content {
+            Content::Known => {}
+            Content::Membership(change) => {
                 let before = Sizes::of(self.membership.state());
                 self.membership.apply(&change)?;
                 grow(self.alloc, &before, &Sizes::of(self.membership.state()))?;
             }
-            Kind::Commit => {
-                let effects = Effects::decode(body)
-                    .ok_or_else(|| Contradiction(format!("record {seq} does not decode")))?;
-                if unsure && !self.survived(&effects.written).await? {
-                    return Ok(false);
-                }
+            Content::Commit(effects, _) => {
                 apply_effects(self.alloc, seq, &effects)?;
+                // Nothing is handed out before all that is replayed is flushed, checkpointed, and stated by
+                // the superblocks (design rule 2), and nobody reads: a quarantine would only be carried
+                // along.
+                self.alloc.release(seq);
                 if !effects.body.is_empty() {
                     self.machine.apply(seq, &effects.body)?;
                 }
             }
         }
-        Ok(true)
+        Ok(())
+    }
+}
+
+/// Begins to read the data of a commit; `None` when it lies on no device.
+fn begin_reads(members: &Members, effects: &Effects) -> Option<Vec<(Extent, Io<Buf>)>> {
+    let mut reads = Vec::new();
+    for written in &effects.written {
+        for extent in members.try_locate(written.run).ok()? {
+            let buf = Buf::zeroed(extent.blocks as usize * BLOCK);
+            reads.push((extent, members.disk(&extent).read(extent.offset, buf)));
+        }
+    }
+    Some(reads)
+}
+
+impl Ahead {
+    /// Memory that it and its data take.
+    fn bytes(&self) -> usize {
+        let blocks = match &self.content {
+            Content::Commit(effects, _) if self.unsure => effects.written.iter().map(|w| w.crcs.len()).sum(),
+            _ => 0,
+        };
+        self.record.len() + blocks * BLOCK
     }
 
-    /// Whether all blocks of a record are on the devices as they were written; if so, they are written again.
-    async fn survived(&self, written: &[Written]) -> Result<bool, DiskError> {
-        let members = Members::of(self.membership);
-        let mut whole = Vec::new();
-        for w in written {
-            let mut crcs = w.crcs.iter();
-            let Ok(extents) = members.try_locate(w.run) else { return Ok(false) };
-            for extent in extents {
-                let buf = Buf::zeroed(extent.blocks as usize * BLOCK);
-                let data = members.disk(&extent).read(extent.offset, buf).await?;
-                if !data.chunks_exact(BLOCK).zip(&mut crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc)
-                {
-                    return Ok(false);
-                }
-                whole.push((extent, data.freeze()));
+    /// Its data, if all of it is on the devices as it was written; `None`: the log ends before this record.
+    async fn survived(&mut self) -> Result<Option<Vec<(Extent, Bytes)>>, DiskError> {
+        let Content::Commit(effects, reads) = &mut self.content else { return Ok(Some(Vec::new())) };
+        let Some(reads) = reads.take() else { return Ok(None) };
+        let mut crcs = effects.written.iter().flat_map(|w| &w.crcs);
+        let mut whole = Vec::with_capacity(reads.len());
+        for (extent, read) in reads {
+            let data = read.await?;
+            if !data.chunks_exact(BLOCK).zip(&mut crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc) {
+                return Ok(None);
             }
+            whole.push((extent, data.freeze()));
         }
-        // Only now: none may be under way when the record is given up and its space used again.
-        for (extent, data) in whole {
-            members.disk(&extent).write(extent.offset, vec![data]).await?;
+        Ok(Some(whole))
+    }
+}
+
+/// What is being written again.
+#[derive(Default)]
+struct Writes {
+    under_way: VecDeque<(usize, Io<()>)>,
+    bytes: usize,
+}
+
+impl Writes {
+    async fn data(&mut self, members: &Members, data: Vec<(Extent, Bytes)>) -> Result<(), DiskError> {
+        for (extent, data) in data {
+            self.begin(members.disk(&extent), extent.offset, data).await?;
         }
-        Ok(true)
+        Ok(())
+    }
+
+    async fn record(
+        &mut self,
+        members: &Members,
+        journal: &Journal<'_>,
+        next: &Ahead,
+    ) -> Result<(), DiskError> {
+        let mut record = Buf::zeroed(journal.ring.padded(next.record.len()));
+        record[..next.record.len()].copy_from_slice(&next.record);
+        let (disk, base) = members.ring();
+        self.begin(disk, base + journal.ring.offset(next.at), record.freeze()).await
+    }
+
+    async fn begin(&mut self, disk: &Arc<dyn Disk>, at: u64, data: Bytes) -> Result<(), DiskError> {
+        self.bytes += data.len();
+        self.under_way.push_back((data.len(), disk.write(at, vec![data])));
+        while self.bytes > AHEAD {
+            self.end_first().await?;
+        }
+        Ok(())
+    }
+
+    async fn end_first(&mut self) -> Result<bool, DiskError> {
+        let Some((len, write)) = self.under_way.pop_front() else { return Ok(false) };
+        self.bytes -= len;
+        write.await.map(|()| true)
+    }
+
+    /// Waits for all of them.
+    async fn end(mut self) -> Result<(), DiskError> {
+        while self.end_first().await? {}
+        Ok(())
     }
 }
 
