@@ -18,8 +18,9 @@ fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if result == recovery::CHILD {
         let dir = std::env::args().nth(2).ok_or("a directory is missing")?;
+        let filled = std::env::args().nth(3).ok_or("how full the journal is to be is missing")?.parse()?;
         let say = |full| println!("{full}");
-        return runtime.block_on(recovery::fill_journal(dir.as_ref(), &random_data(), say));
+        return runtime.block_on(recovery::fill_journal(dir.as_ref(), &random_data(), filled, say));
     }
     let settings = settings()?;
     std::fs::create_dir_all(&settings.dir)?;
@@ -61,12 +62,15 @@ fn settings() -> Result<Settings, Failure> {
 
 async fn stages(settings: &Settings, report: &mut Report) -> Result<(), Failure> {
     let data = random_data();
-    let raw = Raw::create(settings, &data).await?;
-    let mut bench = Bench { settings, data: &data, raw: Some(&raw.target), report };
-    let place = Place::new(&settings.dir, "main");
-    let ended = main_pool(&mut bench, &place).await;
-    place.remove();
-    ended?;
+    let beside = ["fresh", "aged"].iter().any(|stage| settings.wants(stage));
+    let raw = if beside { Some(Raw::create(settings, &data).await?) } else { None };
+    let mut bench = Bench { settings, data: &data, raw: raw.as_ref().map(|raw| &raw.target), report };
+    if beside {
+        let place = Place::new(&settings.dir, "main");
+        let ended = main_pool(&mut bench, &place).await;
+        place.remove();
+        ended?;
+    }
     if settings.wants("history") {
         let place = Place::new(&settings.dir, "history");
         let ended = bench.histories(&place).await;
@@ -84,9 +88,6 @@ async fn stages(settings: &Settings, report: &mut Report) -> Result<(), Failure>
 
 /// The pool that the volume fills to four fifths: all rows fresh, then aged.
 async fn main_pool(bench: &mut Bench<'_>, place: &Place) -> Result<(), Failure> {
-    if !["fresh", "aged"].iter().any(|stage| bench.settings.wants(stage)) {
-        return Ok(());
-    }
     let len = bench.settings.volume;
     let file = len / 4 * 5 + len / 32;
     let engine = place.create(file, EngineConfig::default()).await?;
