@@ -10,6 +10,8 @@ use block_layer::format::membership::MembershipChange;
 use block_layer::format::record::{Effects, Header, HEADER};
 use block_layer::format::superblock::Superblock;
 use block_layer::Pba;
+
+pub use crate::scsi_fuzz::cdb;
 pub use snapshots::fuzz::{catalogue, entry, key, map_page, mutations, space_table, touched};
 
 /// Feeds one input to a decoder.
@@ -20,6 +22,7 @@ pub const DECODERS: &[(&str, Decode)] = &[
     ("address", address),
     ("bitmap", bitmap),
     ("catalogue", catalogue),
+    ("cdb", cdb),
     ("cut", cut),
     ("entry", entry),
     ("key", key),

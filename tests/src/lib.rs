@@ -4,6 +4,7 @@ pub mod bench;
 pub mod decoders;
 pub mod files;
 pub mod kill;
+pub mod scsi_fuzz;
 pub mod sim;
 pub mod skip;
 pub mod small;
