@@ -2,7 +2,9 @@
 
 pub mod bench;
 pub mod decoders;
+mod elastic;
 pub mod files;
+mod growth;
 pub mod kill;
 pub mod scsi_fuzz;
 pub mod sim;

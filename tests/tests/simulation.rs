@@ -1,9 +1,9 @@
 //! The simulation: thousands of seeds of the whole engine against a model (design §5, issue 2).
 //!
 //! `ASHLAR_SEED=n` replays one seed; otherwise `ASHLAR_SIM_SEEDS` seeds are run from `ASHLAR_SIM_FIRST` on,
-//! on two threads. A seed is one exact run, on any machine.
+//! and as many from 100,000 on, on two threads. A seed is one exact run, on any machine.
 
-use ashlar_tests::world::{run, Options, Outcome};
+use ashlar_tests::world::{run, Extras, Options, Outcome};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
@@ -46,8 +46,20 @@ fn every_seed_keeps_every_promise() {
         println!("seed {seed}: {outcome:?}");
         return assert!(outcome.is_some(), "seed {seed} failed");
     }
-    let first = setting("ASHLAR_SIM_FIRST", 1001);
-    let end = first + setting("ASHLAR_SIM_SEEDS", 500);
+    run_seeds(setting("ASHLAR_SIM_FIRST", 1001), setting("ASHLAR_SIM_SEEDS", 500));
+}
+
+/// Full pools, rot, devices that join and grow: see `ashlar_tests::world::Extras`.
+#[test]
+fn every_seed_with_extras_keeps_every_promise() {
+    if std::env::var_os("ASHLAR_SEED").is_none() {
+        run_seeds(Extras::FROM, setting("ASHLAR_SIM_SEEDS", 500));
+    }
+}
+
+/// Runs seeds on two threads, and tells which failed.
+fn run_seeds(first: u64, count: u64) {
+    let end = first + count;
     let (next, failed) = (AtomicU64::new(first), Mutex::new(Vec::new()));
     let (ordered, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
     let begun = std::time::Instant::now();
@@ -55,7 +67,7 @@ fn every_seed_keeps_every_promise() {
         for _ in 0..2 {
             scope.spawn(|| loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= end || failed.lock().unwrap().len() >= 20 {
+                if seed >= end || failed.lock().expect("no holder panics").len() >= 20 {
                     return;
                 }
                 match run_seed(seed) {
@@ -63,13 +75,13 @@ fn every_seed_keeps_every_promise() {
                         ordered.fetch_add(outcome.ordered, Ordering::Relaxed);
                         crashes.fetch_add(outcome.crashes, Ordering::Relaxed);
                     }
-                    None => failed.lock().unwrap().push(seed),
+                    None => failed.lock().expect("no holder panics").push(seed),
                 }
             });
         }
     });
     let (ordered, crashes) = (ordered.into_inner(), crashes.into_inner());
-    let failed = failed.into_inner().unwrap();
+    let failed = failed.into_inner().expect("no holder panics");
     println!("open, and known to fail: {OPEN:?}");
     println!("seeds {first}..{end}: {ordered} operations, {crashes} crashes, {:.1?}", begun.elapsed());
     assert!(failed.is_empty(), "seeds {failed:?} failed");

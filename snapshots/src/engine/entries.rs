@@ -122,6 +122,9 @@ impl Engine {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
         let levels = self.entry_levels(dataset, snapshot)?;
+        if from > prefix && !from.starts_with(prefix) {
+            return Ok(Vec::new()); // behind all names that begin with it
+        }
         let mut start = from.max(prefix).to_vec();
         let mut found = Vec::new();
         while found.len() < limit {

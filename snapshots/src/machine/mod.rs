@@ -126,6 +126,11 @@ impl Machine for Keyspace {
             Op::Io(io) => state.order_io(io, tx),
             Op::Admin(Admin::Reclaim(step)) => state.order_reclaim(step, tx),
             Op::Admin(Admin::WorkOff(step)) => state.order_work_off(step, tx),
+            Op::Admin(Admin::Create { .. } | Admin::Clone { .. } | Admin::Snapshot(_))
+                if tx.is_index_full() =>
+            {
+                return Err(Refusal::NoSpace);
+            }
             Op::Admin(admin) => {
                 let (reply, mutations) = state.order_admin(admin)?;
                 tx.mutate(|out| mutations.iter().for_each(|m| m.encode(out)));

@@ -13,7 +13,7 @@ use super::medium::Medium;
 use super::{lock, FaultPlan, Rng, SimRuntime};
 use block_layer::device::IoAnswer;
 use block_layer::error::IoCause;
-use block_layer::{Buf, Bytes, Disk, DiskError, Geometry, Io, Runtime};
+use block_layer::{Buf, Bytes, Disk, DiskError, Geometry, Io, Runtime, BLOCK};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -158,12 +158,27 @@ impl SimDisk {
         lock(&self.state).medium.flip(at, bit);
     }
 
-    /// Rot in a random sector near stored data; gives the byte it hit, `None` on an empty disk.
-    pub fn flip_random_bit(&self) -> Option<u64> {
+    /// Rot in a random sector near data stored at or behind byte `from`; gives the byte that it hits and what
+    /// its 4096 bytes were, `None` where nothing is stored.
+    pub fn rot(&self, from: u64) -> Option<(u64, Vec<u8>)> {
         let State { medium, rng, .. } = &mut *lock(&self.state);
-        let at = medium.random_sector(rng)? + rng.below(u64::from(self.geometry.sector));
+        let at = medium.random_sector(from, rng)? + rng.below(u64::from(self.geometry.sector));
+        let mut before = vec![0; BLOCK];
+        medium.read(at / BLOCK as u64 * BLOCK as u64, &mut before);
         medium.flip(at, rng.below(8) as u32);
-        Some(at)
+        Some((at, before))
+    }
+
+    /// As [`SimDisk::rot`], anywhere; gives the byte that it hit.
+    pub fn flip_random_bit(&self) -> Option<u64> {
+        self.rot(0).map(|(at, _)| at)
+    }
+
+    /// Whether a write since the one with number `since` (see [`LoggedWrite`]) touched byte `at`.
+    pub fn was_written(&self, at: u64, since: u64) -> bool {
+        let state = lock(&self.state);
+        let mut newest = state.log.iter().rev().take_while(|write| write.ordinal > since);
+        newest.any(|write| (write.at..write.at + write.len).contains(&at))
     }
 
     /// What the disk holds now at `at`, without a request: for tests only, never for the engine.

@@ -130,11 +130,11 @@ impl Medium {
         }
     }
 
-    /// The byte offset of a random sector of a page that was ever written.
-    pub(super) fn random_sector(&self, rng: &mut Rng) -> Option<u64> {
-        let pages = &self.now.0;
-        let chosen = rng.below(pages.len().max(1) as u64) as usize;
-        let page = pages.keys().nth(chosen)?;
+    /// The byte offset of a random sector of a page, at or behind byte `from`, that was ever written.
+    pub(super) fn random_sector(&self, from: u64, rng: &mut Rng) -> Option<u64> {
+        let mut pages = self.now.0.range(from.div_ceil(PAGE as u64)..).map(|(page, _)| page);
+        let chosen = rng.below(pages.clone().count().max(1) as u64) as usize;
+        let page = pages.nth(chosen)?;
         Some(page * PAGE as u64 + rng.below((PAGE / self.sector) as u64) * self.sector as u64)
     }
 

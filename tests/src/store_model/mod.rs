@@ -8,8 +8,6 @@
 
 mod audit;
 mod client;
-mod elastic;
-mod growth;
 mod ledger;
 mod machine;
 mod op;

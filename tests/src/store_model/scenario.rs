@@ -2,11 +2,11 @@
 
 use super::audit::{check_data, check_index, check_space};
 use super::client::{Client, Load};
-use super::elastic::Elastic;
-use super::growth::{Change, Growth};
 use super::ledger::Ledger;
 use super::machine::Toy;
 use super::pool::RULES;
+use crate::elastic::Elastic;
+use crate::growth::{Change, Growth};
 use crate::sim::{FaultPlan, Faults, Machine, PowerLost, Rng};
 use block_layer::error::IndexError;
 use block_layer::format::cut::{Cut, CUT_KEY};

@@ -1,57 +1,89 @@
 //! Checks of a whole pool at rest: what it holds, what it lists, what its accounts say.
 
 use super::content::{stamps_of, Block, Data, SECTORS};
-use super::model::{Content, Dataset, Entries, Model, Snapshot, OBJECTS, SHARE};
+use super::model::{Content, Dataset, Entries, Model, Snapshot, Target, OBJECTS, SHARE};
+use super::rot::{Place, Rot};
+use block_layer::store::ReadError;
 use block_layer::{Buf, BLOCK, SECTOR};
-use snapshots::engine::{ChangedRange, Volume};
+use snapshots::engine::{ChangedRange, DamagedRange, Volume};
 use snapshots::{DatasetId, Engine, Error, ObjectId, SnapshotId};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Bytes of a read.
 const READ: u64 = 1 << 20;
 
+/// What was found in a pool.
+pub(super) struct Found {
+    /// Everything but what is damaged.
+    pub(super) model: Model,
+    /// The blocks that are damaged on their device.
+    pub(super) damaged: BTreeSet<Place>,
+}
+
+impl Found {
+    /// Whether it is `state`, what is damaged being rot that happened.
+    #[must_use]
+    pub(super) fn is(&self, state: &Model, rot: &Rot) -> bool {
+        if self.damaged.is_empty() {
+            return self.model == *state;
+        }
+        let mut patched = self.model.clone();
+        for place in &self.damaged {
+            let Some(block) = place.content(state).filter(|block| rot.explains(block)) else { return false };
+            patched.mend(*place, block);
+        }
+        patched == *state
+    }
+}
+
 /// Everything that the engine holds, read through its public interface.
 ///
 /// # Errors
-/// What a read answered; a sector that no stamp has is a panic.
-pub(super) async fn everything(engine: &Arc<Engine>) -> Result<Model, Error> {
-    let mut model = Model::default();
+/// What a read answered, damage aside; a sector that no stamp has is a panic.
+pub(super) async fn everything(engine: &Arc<Engine>) -> Result<Found, Error> {
+    let mut found = Found { model: Model::default(), damaged: BTreeSet::new() };
     for info in engine.datasets() {
-        let content = Arc::new(content(engine, info.id, None, info.kind, info.size).await?);
+        let content = Arc::new(content(engine, info.id, None, (info.kind, info.size), &mut found).await?);
         let (name, kind, attributes) = (info.name, info.kind, info.attributes);
-        model.datasets.insert(info.id, Dataset { name, kind, attributes, content });
+        found.model.datasets.insert(info.id, Dataset { name, kind, attributes, content });
         for snapshot in engine.snapshots(info.id) {
             let (id, size) = (snapshot.id, snapshot.size);
-            let content = Arc::new(content_at(engine, info.id, id, kind, size).await?);
-            model.snapshots.insert(id, Snapshot { dataset: info.id, name: snapshot.name, kind, content });
+            let content = Arc::new(content_at(engine, info.id, id, (kind, size), &mut found).await?);
+            found
+                .model
+                .snapshots
+                .insert(id, Snapshot { dataset: info.id, name: snapshot.name, kind, content });
         }
     }
-    Ok(model)
+    Ok(found)
 }
 
 async fn content_at(
     engine: &Arc<Engine>,
     dataset: DatasetId,
     id: SnapshotId,
-    kind: u8,
-    size: u64,
+    shape: (u8, u64),
+    found: &mut Found,
 ) -> Result<Content, Error> {
-    content(engine, dataset, Some(id), kind, size).await
+    content(engine, dataset, Some(id), shape, found).await
 }
 
 async fn content(
     engine: &Arc<Engine>,
     dataset: DatasetId,
     snapshot: Option<SnapshotId>,
-    kind: u8,
-    size: u64,
+    (kind, size): (u8, u64),
+    found: &mut Found,
 ) -> Result<Content, Error> {
     let entries: Entries = engine.scan(dataset, snapshot, b"", b"", 1 << 20).await?.into_iter().collect();
     let mut content = Content { size, entries: Arc::new(entries), ..Content::default() };
     let objects = if kind == SHARE { 0..=*OBJECTS.end() } else { 0..=0 };
     for object in objects {
         let volume = at(engine.object(dataset, ObjectId(object)), snapshot);
-        let data = data(&volume).await?;
+        let (data, damaged) = data(&volume).await?;
+        let place = |block| Place { dataset, snapshot, object, block };
+        found.damaged.extend(damaged.into_iter().map(place));
         if !data.is_empty() {
             content.objects.insert(object, data);
         }
@@ -66,33 +98,91 @@ fn at(volume: Volume, snapshot: Option<SnapshotId>) -> Volume {
     }
 }
 
-/// The data of an object: whatever is mapped.
-async fn data(volume: &Volume) -> Result<Data, Error> {
-    let mut data = Data::default();
+/// The data of an object: whatever is mapped; and the blocks of it that are damaged.
+async fn data(volume: &Volume) -> Result<(Data, Vec<u64>), Error> {
+    let (mut data, mut damaged) = (Data::default(), Vec::new());
     for ChangedRange { offset, len } in volume.changed_since(None, 0, usize::MAX).await? {
         let mut done = 0;
         while done < len {
-            let piece = READ.min(len - done);
-            let bytes = volume.read(offset + done, Buf::zeroed(piece as usize)).await?;
-            for (nth, block) in bytes.chunks(BLOCK).enumerate() {
-                let number = (offset + done) / BLOCK as u64 + nth as u64;
-                let mut stamps = Block::default();
-                for (place, stamp) in stamps_of(block).into_iter().enumerate() {
-                    stamps[place] = stamp.unwrap_or_else(|| {
-                        let sector = number * SECTORS + place as u64;
-                        panic!(
-                            "{:?} {:?} sector {sector} reads as garbage",
-                            volume.dataset(),
-                            volume.snapshot_id()
-                        )
-                    });
-                }
-                data.put(number, stamps);
-            }
+            let (at, piece) = (offset + done, READ.min(len - done));
             done += piece;
+            match volume.read(at, Buf::zeroed(piece as usize)).await {
+                Ok(bytes) => bytes
+                    .chunks(BLOCK)
+                    .enumerate()
+                    .for_each(|(nth, bytes)| put(&mut data, volume, at / BLOCK as u64 + nth as u64, bytes)),
+                Err(Error::Read(ReadError::Corrupt { .. })) => {
+                    for at in (at..at + piece).step_by(BLOCK) {
+                        let block = at / BLOCK as u64;
+                        let len = BLOCK.min((offset + len - at) as usize);
+                        match volume.read(at, Buf::zeroed(len)).await {
+                            Ok(bytes) => put(&mut data, volume, block, &bytes),
+                            Err(Error::Read(ReadError::Corrupt { .. })) => damaged.push(block),
+                            Err(e) => return Err(e),
+                        }
+                    }
+                }
+                Err(e) => return Err(e),
+            }
         }
     }
-    Ok(data)
+    Ok((data, damaged))
+}
+
+fn put(data: &mut Data, volume: &Volume, number: u64, bytes: &[u8]) {
+    let mut stamps = Block::default();
+    for (place, stamp) in stamps_of(bytes).into_iter().enumerate() {
+        stamps[place] = stamp.unwrap_or_else(|| {
+            let sector = number * SECTORS + place as u64;
+            panic!("{:?} {:?} sector {sector} reads as garbage", volume.dataset(), volume.snapshot_id())
+        });
+    }
+    data.put(number, stamps);
+}
+
+/// Scrubs a pool at rest: what is damaged is found, each with who sees it, and nothing else.
+///
+/// # Errors
+/// What the engine answered.
+pub(super) async fn scrub(
+    engine: &Arc<Engine>,
+    state: &Model,
+    damaged: &BTreeSet<Place>,
+) -> Result<(), Error> {
+    let report = engine.scrub(0).await?;
+    let holds = |range: &DamagedRange, place: &Place| {
+        (range.object.0, range.offset) == (place.object, place.block * BLOCK as u64)
+    };
+    // Nobody can look into a snapshot without a name, or behind the end of what a shrink has left.
+    let hidden = |range: &DamagedRange| {
+        let (Some(dataset), object) = (range.dataset, range.object.0) else { return true };
+        let content = state.content(Target { dataset, object, snapshot: range.snapshot });
+        content.is_none_or(|content| object == 0 && range.offset >= content.size)
+    };
+    for range in &report.damaged {
+        let seen = |place: &Place| {
+            holds(range, place) && (Some(place.dataset), place.snapshot) == (range.dataset, range.snapshot)
+        };
+        assert!(
+            hidden(range) || damaged.iter().any(seen),
+            "a scrub finds damage where nobody else does: {range:?}"
+        );
+    }
+    for place in damaged {
+        // Whoever sees it may have it from another dataset, under the same content.
+        let told = |range: &DamagedRange| {
+            let dataset = range.dataset.unwrap_or(place.dataset);
+            let there = Place { dataset, snapshot: range.snapshot, ..*place };
+            let (Some(content), end) = (there.content(state), (place.block + 1) * BLOCK as u64) else {
+                return holds(range, place); // hidden, or cut off
+            };
+            let cut = state.content(there.target()).is_some_and(|c| place.object == 0 && c.size < end);
+            holds(range, place) && (hidden(range) || cut || Some(content) == place.content(state))
+        };
+        let content = place.content(state);
+        assert!(report.damaged.iter().any(told), "{place:?} {content:x?} is missed: {:?}", report.damaged);
+    }
+    Ok(())
 }
 
 /// Checks the accounts by a full walk. Background work may move meanwhile: then the walk is done again.
@@ -149,23 +239,28 @@ async fn extents(volume: &Volume, content: &Content) -> Result<(), Error> {
 /// Every block that differs must be listed.
 async fn changes(new: &(Volume, &Content), old: &(Volume, &Content)) -> Result<(), Error> {
     let ranges = new.0.changed_since(Some(&old.0), 0, usize::MAX).await?;
+    let missing = unlisted(&ranges, (new.1, old.1), 0);
+    let between = (new.0.snapshot_id(), old.0.snapshot_id());
+    let dataset = new.0.dataset();
+    assert!(
+        missing.is_empty(),
+        "dataset {dataset}: {missing:?} differ between {between:?} and are not listed"
+    );
+    Ok(())
+}
+
+/// The blocks of an object that differ and are not in `ranges`.
+#[must_use]
+pub(super) fn unlisted(ranges: &[ChangedRange], (new, old): (&Content, &Content), object: u64) -> Vec<u64> {
     let listed = |block: u64| {
         let at = block * BLOCK as u64;
         ranges.iter().any(|range| range.offset <= at && at < range.offset + range.len)
     };
-    let (a, b) = (new.1.data(0), old.1.data(0));
+    let (a, b) = (new.data(object), old.data(object));
     // What a shrink left behind the end of the last block is no difference that anyone can see.
-    let whole = new.1.size / (SECTOR as u64 * SECTORS);
-    let last = new.1.size == old.1.size && !new.1.size.is_multiple_of(SECTOR as u64 * SECTORS);
-    let visible = whole + u64::from(last);
-    for (block, _) in a.blocks().chain(b.blocks()).filter(|(block, _)| *block < visible) {
-        let same = a.block(block) == b.block(block);
-        let between = (new.0.snapshot_id(), old.0.snapshot_id());
-        assert!(
-            same || listed(block),
-            "dataset {}: block {block} differs between {between:?} and is not listed",
-            new.0.dataset()
-        );
-    }
-    Ok(())
+    let whole = new.size / (SECTOR as u64 * SECTORS);
+    let last = new.size == old.size && !new.size.is_multiple_of(SECTOR as u64 * SECTORS);
+    let visible = if object == 0 { whole + u64::from(last) } else { u64::MAX };
+    let blocks = a.blocks().chain(b.blocks()).map(|(block, _)| block).filter(|block| *block < visible);
+    blocks.filter(|block| a.block(*block) != b.block(*block) && !listed(*block)).collect()
 }

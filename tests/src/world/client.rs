@@ -8,7 +8,9 @@ use super::content::{bytes_of, stamps_of, Stamp, SECTORS};
 use super::history::{History, Recorder};
 use super::model::{holds, Command, Model, Target};
 use super::options::{Options, Trouble};
+use super::rot::Rot;
 use crate::sim::Rng;
+use block_layer::store::ReadError;
 use block_layer::{Buf, Runtime, SECTOR};
 use snapshots::engine::{Volume, WriteOptions};
 use snapshots::{Engine, Error, ObjectId, Session};
@@ -32,6 +34,8 @@ pub(super) struct Client {
     pub(super) recorder: Recorder,
     /// The options.
     pub(super) options: Arc<Options>,
+    /// What has rotted.
+    pub(super) rot: Rot,
     /// Its own chance.
     pub(super) rng: Rng,
     /// The runtime.
@@ -127,12 +131,21 @@ impl Client {
         }
     }
 
+    /// Whether a failed flush may have lost what reads still found for a while.
+    fn loses_writes(&self) -> bool {
+        self.options.trouble == Trouble::FlushErrors
+    }
+
     /// Whether some state justifies an error.
     fn is_just(&self, error: &Error, command: &Command, window: &[Arc<Model>]) -> bool {
         let any = |condition: &dyn Fn(&Model) -> bool| window.iter().any(|model| condition(model));
         match (error, command) {
-            (Error::NoSpace, Command::Edit { .. }) => self.options.trouble == Trouble::IndexFull,
+            (Error::NoSpace, Command::Edit { .. }) => {
+                self.options.trouble == Trouble::IndexFull || self.options.extras.fill
+            }
             (Error::NoSpace, _) => true,
+            (Error::Read(ReadError::Corrupt { .. }), _) if !self.loses_writes() => reach(command)
+                .is_some_and(|(at, first, count)| self.rot.explains_range(window, at, first, count)),
             (Error::Read(_), _) => self.options.trouble.hurts_reads(),
             (Error::Index(_), _) => self.options.trouble == Trouble::IndexErrors,
             (Error::OutOfRange { .. }, _) => any(&|model| !fits(command, model)),
@@ -206,6 +219,19 @@ fn targets(command: &Command) -> Vec<Target> {
         | Command::Compare { at, .. } => vec![*at],
         Command::Clone { at, from, .. } => vec![*at, *from],
         Command::Edit { dataset, .. } => vec![Target { dataset: *dataset, object: 0, snapshot: None }],
+    }
+}
+
+/// The sectors that a command may have to read.
+fn reach(command: &Command) -> Option<(Target, u64, u64)> {
+    match command {
+        Command::Write { at, sector, stamps } | Command::Compare { at, sector, stamps, .. } => {
+            Some((*at, *sector, stamps.len() as u64))
+        }
+        Command::Zero { at, sector, count } | Command::Same { at, sector, count, .. } => {
+            Some((*at, *sector, *count))
+        }
+        Command::Clone { .. } | Command::Edit { .. } => None,
     }
 }
 

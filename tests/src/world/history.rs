@@ -199,7 +199,12 @@ impl History {
     /// The lengths that a prefix may have after a crash, longest first: whole commits, and what was promised.
     #[must_use]
     pub(super) fn survivors(&self, power_cut: bool) -> Vec<usize> {
-        let least = if power_cut { self.durable } else { self.acked };
+        self.prefixes(if power_cut { self.durable } else { self.acked })
+    }
+
+    /// The lengths of the prefixes that end with a whole commit, from `least` operations on, longest first.
+    #[must_use]
+    pub(super) fn prefixes(&self, least: usize) -> Vec<usize> {
         let seqs: Vec<Seq> =
             self.entries.iter().chain(self.abandoned.iter().map(|(entry, _)| entry)).map(|e| e.seq).collect();
         let whole = |len: &usize| *len == 0 || seqs.get(*len) != Some(&seqs[len - 1]);

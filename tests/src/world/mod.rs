@@ -6,16 +6,21 @@
 //! there.
 //!
 //! Read next: `run` (a seed from start to end), `client` (how answers are judged), `work` (what clients do),
-//! `check` (what a pool at rest must satisfy).
+//! `check` (what a pool at rest must satisfy), `extras` (what seeds from 100,000 on do besides).
 
 mod check;
 mod client;
 mod content;
+mod extras;
+mod fill;
 mod history;
 mod model;
 mod options;
+mod phases;
+mod rot;
 mod run;
 mod work;
 
+pub use extras::{Extras, Growing};
 pub use options::{Options, Trouble};
 pub use run::{run, Outcome};

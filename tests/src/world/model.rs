@@ -4,6 +4,7 @@
 //! an operation that the engine ordered although they do not is a bug, told as an error.
 
 use super::content::{Block, Data, Stamp, SECTORS};
+use super::rot::Place;
 use block_layer::SECTOR;
 use snapshots::engine::{EntryCondition, EntryEdit};
 use snapshots::machine::op::{Admin, Reply};
@@ -294,6 +295,16 @@ impl Model {
 
     fn snapshot(&mut self, id: SnapshotId) -> Result<&mut Snapshot, Wrong> {
         self.snapshots.get_mut(&id).ok_or_else(|| format!("snapshot {id:?} does not exist"))
+    }
+
+    /// Puts a block where it could not be read.
+    pub(super) fn mend(&mut self, place: Place, block: Block) {
+        let content = match place.snapshot {
+            Some(id) => self.snapshots.get_mut(&id).map(|s| &mut s.content),
+            None => self.datasets.get_mut(&place.dataset).map(|d| &mut d.content),
+        };
+        let content = Arc::make_mut(content.expect("it was found there"));
+        content.data_mut(place.object).put(place.block, block);
     }
 
     /// Where two states differ, for people.

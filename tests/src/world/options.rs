@@ -1,5 +1,6 @@
 //! What a seed decides before anything runs: the machine, the budgets, the mix of operations and of faults.
 
+use super::extras::Extras;
 use crate::sim::{FaultPlan, Faults, Rng};
 use block_layer::store::Config;
 use block_layer::Geometry;
@@ -51,13 +52,15 @@ pub struct Options {
     pub volume: u64,
     /// Whether commands are spread over the whole volume, or crowd in a few places.
     pub wide: bool,
+    /// What seeds from [`Extras::FROM`] on do besides.
+    pub extras: Extras,
 }
 
 /// Bytes before the data area: superblocks and ring. Rot keeps away from it.
 pub(super) const DATA_AT: u64 = (1 << 20) + (1 << 20);
 
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
+pub(super) const KIB: u64 = 1 << 10;
+pub(super) const MIB: u64 = 1 << 20;
 
 impl Trouble {
     /// Whether reads may fail: by themselves, by rot, or since a failed flush has lost what it should have
@@ -85,7 +88,7 @@ impl Options {
             Geometry { len, sector, sparse: false }
         };
         let wide = rng.chance(0.2);
-        Options {
+        let options = Options {
             seed,
             disks: (0..count).map(disk).collect(),
             generations: 1 + rng.below(4),
@@ -95,7 +98,14 @@ impl Options {
             config: config(&mut rng),
             volume: if wide { (64 + rng.below(256)) * MIB } else { (1 + rng.below(12)) * MIB },
             wide,
+            extras: Extras::default(),
+        };
+        // Drawn last, and not for every seed: earlier seeds stay what they were.
+        if seed < Extras::FROM {
+            return options;
         }
+        let extras = Extras::new(&mut rng, trouble);
+        extras.fit(options, &mut rng)
     }
 
     /// How the disks misbehave while clients run.

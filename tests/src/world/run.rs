@@ -2,17 +2,22 @@
 
 use super::check;
 use super::client::{Client, Flow};
+use super::extras::Growing;
 use super::history::Recorder;
 use super::model::Model;
-use super::options::{Options, Trouble};
-use crate::sim::{FaultPlan, Machine, Rng};
+use super::options::{Options, Trouble, MIB};
+use super::rot::Rot;
+use crate::elastic::Elastic;
+use crate::growth::{Change, Growth};
+use crate::sim::{FaultPlan, Machine, PowerLost, Rng};
 use block_layer::format::PoolName;
 use block_layer::index::TwinIndex;
-use block_layer::pool::{CreateOptions, Layout};
-use block_layer::Disk;
+use block_layer::pool::{CreateOptions, Layout, PoolError, Warning};
+use block_layer::store::OpenError;
+use block_layer::{Disk, Geometry};
 use snapshots::engine::MERGE_RULES;
 use snapshots::machine::op::Admin;
-use snapshots::{Engine, EngineParts};
+use snapshots::{Engine, EngineParts, Error};
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
@@ -29,6 +34,9 @@ pub struct Outcome {
     /// The whole run, step for step.
     pub digest: u64,
 }
+
+/// What opening a pool gives.
+type Opened = Result<(Arc<Engine>, Vec<Warning>), Error>;
 
 /// How a life ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +60,12 @@ pub(super) struct World {
     pub(super) index: TwinIndex,
     pub(super) recorder: Recorder,
     pub(super) rng: Rng,
+    pub(super) rot: Rot,
+    /// The members from the start.
+    disks: Vec<Arc<Elastic>>,
+    pub(super) growth: Arc<Growth>,
+    /// Blocks of the data areas that the pool was made with.
+    made_with: u64,
     outcome: Outcome,
     verifiers: Vec<u64>,
     /// Flushes that failed so far.
@@ -65,10 +79,24 @@ pub(super) struct World {
 #[must_use]
 pub fn run(options: &Options) -> Outcome {
     let mut machine = Machine::new(options.seed);
-    for (at, geometry) in options.disks.iter().enumerate() {
-        machine.add_disk(&format!("disk-{at}"), *geometry, FaultPlan::default());
-    }
+    let growing = options.extras.growing;
+    let mut disk = |name: String, geometry: Geometry, more: u64| {
+        let whole = Geometry { len: geometry.len + more, ..geometry };
+        Elastic::new(machine.add_disk(&name, whole, FaultPlan::default()), geometry.len)
+    };
+    let more = |at| if at == 0 && growing == Growing::Grows { MIB } else { 0 };
+    let sizes = options.disks.iter().enumerate();
+    let disks: Vec<_> = sizes.map(|(at, g)| disk(format!("disk-{at}"), *g, more(at))).collect();
+    let growth = Growth::new(match growing {
+        Growing::No => Change::Nothing,
+        Growing::Joins => Change::Add(disk("joins".into(), options.disks[0], 0)),
+        Growing::Grows => Change::Grow(disks[0].clone()),
+    });
     let mut world = World {
+        rot: Rot::default(),
+        disks,
+        growth,
+        made_with: 0,
         options: Arc::new(options.clone()),
         machine,
         index: TwinIndex::new(MERGE_RULES),
@@ -91,7 +119,7 @@ pub fn run(options: &Options) -> Outcome {
 
 impl World {
     fn parts(&self) -> EngineParts {
-        let disks = self.machine.disks().iter().map(|disk| disk.clone() as Arc<dyn Disk>).collect();
+        let disks = self.disks.iter().map(|disk| disk.clone() as Arc<dyn Disk>).collect();
         let (runtime, index) = (self.machine.runtime(), Arc::new(self.index.clone()));
         EngineParts { runtime, disks, index, config: self.options.config }
     }
@@ -106,6 +134,8 @@ impl World {
         let options = CreateOptions { name, layout: Layout { ring_len: Some(1 << 20) }, force: false };
         let engine = self.calm(Engine::create(self.parts(), &options)).expect("a pool is made");
         self.verifiers.push(engine.verifier());
+        self.made_with = engine.stats().store.space.capacity;
+        self.rot.begin_life(self.machine.sim().device_writes());
         engine.observe(Arc::new(self.recorder.clone()));
         let client = self.client(&engine);
         let size = self.options.volume;
@@ -121,6 +151,7 @@ impl World {
             engine: engine.clone(),
             recorder: self.recorder.clone(),
             options: self.options.clone(),
+            rot: self.rot.clone(),
             rng: self.rng.fork(),
             runtime: self.machine.runtime(),
         }
@@ -128,6 +159,9 @@ impl World {
 
     /// One life of the process, from the clients' first command to its end.
     fn live(&mut self, engine: Arc<Engine>) -> End {
+        if self.prepare(&engine).is_err() {
+            return self.end(engine, End::PowerCut);
+        }
         let busy = Arc::new(Busy::default());
         busy.count.store(self.options.clients as usize, Ordering::Relaxed);
         for _ in 0..self.options.clients {
@@ -164,7 +198,11 @@ impl World {
                 None => busy.wait().await,
             }
         });
-        let end = if self.machine.sim().has_cut() { End::PowerCut } else { end };
+        let end = if self.machine.sim().has_cut() || self.rest(&engine, busy.is_over()).is_err() {
+            End::PowerCut
+        } else {
+            end
+        };
         self.end(engine, end)
     }
 
@@ -225,7 +263,7 @@ impl World {
                 let writes = self.machine.sim().device_writes();
                 self.machine.sim().cut_at_write(writes + 1 + self.rng.below(8));
             }
-            match self.machine.run(Engine::open(self.parts())) {
+            match self.open() {
                 Ok(Ok((engine, _warnings))) => break engine,
                 Ok(Err(e)) => panic!("the pool does not open: {e}; {:#?}", self.recorder.lock().tail(12)),
                 Err(_) => self.outcome.crashes += 1,
@@ -238,6 +276,7 @@ impl World {
         };
         // A cut that was planned for the opening and has not come does not come later.
         self.machine.sim().restore_power();
+        self.growth.opened(engine.stats().store.space.capacity > self.made_with);
         let verifier = engine.verifier();
         assert!(!self.verifiers.contains(&verifier), "the verifier is an old one");
         self.verifiers.push(verifier);
@@ -246,23 +285,48 @@ impl World {
         engine
     }
 
+    /// Opens the pool with the devices that it may have.
+    fn open(&self) -> Result<Opened, PowerLost> {
+        let Some((joins, is_member)) = self.growth.device() else {
+            return self.machine.run(Engine::open(self.parts()));
+        };
+        let mut parts = self.parts();
+        parts.disks.push(joins);
+        match self.machine.run(Engine::open(parts))? {
+            // It was not prepared before the end came.
+            Err(Error::Open(e)) if !is_member && is_unprepared(&e) => {
+                self.machine.run(Engine::open(self.parts()))
+            }
+            opened => Ok(opened),
+        }
+    }
+
     /// The pool must be as the model was after some prefix of the commit order that has all that was
     /// promised.
     fn compare(&mut self, engine: &Arc<Engine>, end: End) {
         let found = self.calm(check::everything(engine)).expect("everything is readable after a crash");
         let mut history = self.recorder.lock();
-        let survivors = history.survivors(end == End::PowerCut);
-        let len = survivors.iter().copied().find(|len| **history.state(*len) == found);
+        let survivors = match self.rot.is_fresh() {
+            // To a recovery, rot above the flushed mark is where the journal was torn.
+            true => history.prefixes(0),
+            false => history.survivors(end == End::PowerCut),
+        };
+        let len = survivors.iter().copied().find(|len| found.is(history.state(*len), &self.rot));
         let Some(len) = len else {
-            let near = survivors.iter().map(|len| (history.state(*len).differences(&found), *len));
+            let near = survivors.iter().map(|len| (history.state(*len).differences(&found.model), *len));
             let near = near.min_by_key(|(differences, _)| differences.len());
             let tail = history.tail(40);
             panic!("{end:?}: what was found is none of {survivors:?}: the nearest is {near:#?}; {tail:#?}");
         };
         history.restart(len);
+        let state = history.now().clone();
         drop(history);
-        self.calm(check::listings(engine, &found)).expect("everything is readable after a crash");
+        self.rot.begin_life(self.machine.sim().device_writes());
+        self.calm(check::listings(engine, &state)).expect("everything is readable after a crash");
         self.calm(check::audit(engine));
+        if self.options.extras.rot > 0 {
+            self.calm(check::scrub(engine, &state, &found.damaged)).expect("a scrub");
+        }
     }
 
     /// The last checks: the background comes to an end, the accounts are right, and all space comes back.
@@ -271,10 +335,11 @@ impl World {
         self.calm(check::audit(&engine));
         let found = self.calm(check::everything(&engine)).expect("readable");
         let model = self.recorder.lock().now().clone();
-        assert!(*model == found, "the background changed data: {:#?}", model.differences(&found));
+        assert!(found.is(&model, &self.rot), "the background changed data: {:#?}", {
+            model.differences(&found.model)
+        });
         if self.options.trouble != Trouble::ReadErrors {
-            let report = self.calm(engine.scrub(0)).expect("a scrub");
-            assert_eq!(report.damaged_blocks, 0, "{:?}", report.damaged);
+            self.calm(check::scrub(&engine, &model, &found.damaged)).expect("a scrub");
         }
         let client = self.client(&engine);
         for id in model.datasets.keys() {
@@ -293,11 +358,20 @@ pub(super) async fn settle(engine: &Arc<Engine>) {
     while engine.background_step().await.expect("the pool is well") {}
 }
 
+/// Whether a device that was to join has no good superblock yet.
+fn is_unprepared(error: &OpenError) -> bool {
+    matches!(error, OpenError::Pool(PoolError::NoSuperblock { .. } | PoolError::Damaged { .. }))
+}
+
 impl Busy {
+    fn is_over(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
     async fn wait(&self) {
         loop {
             let rest = self.rest.notified();
-            if self.count.load(Ordering::Relaxed) == 0 {
+            if self.is_over() {
                 return;
             }
             rest.await;

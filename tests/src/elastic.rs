@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 
 /// A disk that shows less than it has, until it grows.
-pub(super) struct Elastic {
-    pub(super) disk: Arc<SimDisk>,
+pub(crate) struct Elastic {
+    /// All of it.
+    pub(crate) disk: Arc<SimDisk>,
     len: AtomicU64,
 }
 
 impl Elastic {
     /// Shows the first `len` bytes of `disk`.
-    pub(super) fn new(disk: Arc<SimDisk>, len: u64) -> Arc<Elastic> {
+    pub(crate) fn new(disk: Arc<SimDisk>, len: u64) -> Arc<Elastic> {
         Arc::new(Elastic { disk, len: AtomicU64::new(len) })
     }
 
     /// Shows the whole disk from now on.
-    pub(super) fn grow(&self) {
+    pub(crate) fn grow(&self) {
         self.len.store(self.disk.geometry().len, Relaxed);
     }
 }

@@ -1,21 +1,66 @@
 //! The administrator: adds a device to the pool, or lets one grow, while clients work.
 
-use super::elastic::Elastic;
-use super::machine::Toy;
+use crate::elastic::Elastic;
 use block_layer::format::Ordinal;
 use block_layer::pool::Layout;
 use block_layer::store::MemberError;
-use block_layer::{Disk, Store};
+use block_layer::{Disk, Machine, Store};
+use snapshots::{Engine, Error};
+use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::Arc;
 
+/// An open pool whose devices can change.
+pub(crate) trait Members: Send + Sync {
+    /// Adds a device.
+    fn add(
+        &self,
+        disk: Arc<dyn Disk>,
+        layout: Layout,
+    ) -> impl Future<Output = Result<(), MemberError>> + Send;
+    /// Uses the present length of the first device.
+    fn grow(&self) -> impl Future<Output = Result<(), MemberError>> + Send;
+}
+
+impl<M: Machine> Members for Arc<Store<M>> {
+    async fn add(&self, disk: Arc<dyn Disk>, layout: Layout) -> Result<(), MemberError> {
+        self.add_device(disk, layout, true).await
+    }
+
+    async fn grow(&self) -> Result<(), MemberError> {
+        self.grow_device(Ordinal(0), 0).await
+    }
+}
+
+impl Members for Arc<Engine> {
+    async fn add(&self, disk: Arc<dyn Disk>, layout: Layout) -> Result<(), MemberError> {
+        self.add_device(disk, layout, true).await.map_err(member_error)
+    }
+
+    async fn grow(&self) -> Result<(), MemberError> {
+        self.grow_device(Ordinal(0), 0).await.map_err(member_error)
+    }
+}
+
+/// What the store has told the engine.
+fn member_error(error: Error) -> MemberError {
+    match error {
+        Error::Pool(e) => MemberError::Pool(*e),
+        Error::PoolFailed(reason) => MemberError::Failed(reason),
+        Error::Closed => MemberError::Closed,
+        other => panic!("a change of members has no such error: {other}"),
+    }
+}
+
 /// How the pool of a run changes, if it does; outside the process.
-pub(super) struct Growth {
+pub(crate) struct Growth {
     change: Change,
     stage: AtomicU32,
 }
 
-pub(super) enum Change {
+/// What changes.
+pub(crate) enum Change {
+    /// Nothing.
     Nothing,
     /// This device joins.
     Add(Arc<Elastic>),
@@ -27,12 +72,13 @@ const BEGUN: u32 = 1;
 const DONE: u32 = 2;
 
 impl Growth {
-    pub(super) fn new(change: Change) -> Arc<Growth> {
+    /// Nothing has begun.
+    pub(crate) fn new(change: Change) -> Arc<Growth> {
         Arc::new(Growth { change, stage: AtomicU32::new(0) })
     }
 
     /// The device that joins, when the pool may have it already; whether it surely has.
-    pub(super) fn device(&self) -> Option<(Arc<Elastic>, bool)> {
+    pub(crate) fn device(&self) -> Option<(Arc<Elastic>, bool)> {
         match (&self.change, self.stage.load(Relaxed)) {
             (Change::Add(disk), stage) if stage >= BEGUN => Some((disk.clone(), stage == DONE)),
             _ => None,
@@ -40,7 +86,7 @@ impl Growth {
     }
 
     /// The pool was opened with more or without more capacity than it was made with.
-    pub(super) fn opened(&self, has_grown: bool) {
+    pub(crate) fn opened(&self, has_grown: bool) {
         let stage = self.stage.load(Relaxed);
         assert!(has_grown || stage != DONE, "a change of members that was answered is gone");
         assert!(!has_grown || stage >= BEGUN, "more capacity than there are devices for");
@@ -50,7 +96,7 @@ impl Growth {
     }
 
     /// Makes the change unless it is made.
-    pub(super) async fn run(self: Arc<Self>, store: Arc<Store<Toy>>) {
+    pub(crate) async fn run(self: Arc<Self>, pool: impl Members) {
         if self.stage.load(Relaxed) == DONE {
             return;
         }
@@ -59,12 +105,12 @@ impl Growth {
             Change::Add(disk) => {
                 self.stage.store(BEGUN, Relaxed);
                 let layout = Layout { ring_len: Some(1 << 20) };
-                store.add_device(disk.clone() as Arc<dyn Disk>, layout, true).await
+                pool.add(disk.clone() as Arc<dyn Disk>, layout).await
             }
             Change::Grow(disk) => {
                 self.stage.store(BEGUN, Relaxed);
                 disk.grow();
-                store.grow_device(Ordinal(0), 0).await
+                pool.grow().await
             }
         };
         match result {
