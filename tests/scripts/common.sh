@@ -14,7 +14,7 @@ die() { printf 'ashlar: %s\n' "$*" >&2; exit 1; }
 
 find_rust() {
     command -v cargo >/dev/null || PATH="$PATH:${CARGO_HOME:-${HOME:-}/.cargo}/bin"
-    command -v cargo >/dev/null || die "no cargo: install Rust 1.88 or later first (https://rustup.rs)"
+    command -v cargo >/dev/null || die "no cargo: install Rust 1.89 or later first (https://rustup.rs)"
 }
 
 is_debian_12() {

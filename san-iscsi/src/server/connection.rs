@@ -1,8 +1,8 @@
 //! One connection: everything readable in, work done, everything to be sent out in one gathered write.
 //!
-//! Invariants: a wake-up reads, runs what can run at once, and then writes once for all of it; a future of a command
-//! is never dropped before its end; after the peer is gone nothing more is begun, and what runs is fenced and
-//! waited for before anybody learns that the connection has finished.
+//! Invariants: a wake-up reads, runs what can run at once, and then writes once for all of it; a future of a
+//! command is never dropped before its end; after the peer is gone nothing more is begun, and what runs is
+//! fenced and waited for before anybody learns that the connection has finished.
 
 use super::handle::{Handle, Order, SessionInfo};
 use super::Shared;

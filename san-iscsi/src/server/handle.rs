@@ -70,8 +70,8 @@ impl<L: LogicalUnit> Handle<L> {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    /// Gives an order; the last one counts, but nothing undoes an end. One that comes too late is dropped: who
-    /// waits for a session to be handed over learns it by that.
+    /// Gives an order; the last one counts, but nothing undoes an end. One that comes too late is dropped:
+    /// who waits for a session to be handed over learns it by that.
     pub(super) fn order(&self, order: Order<L>) {
         {
             let mut slot = self.shared.order.lock().unwrap_or_else(PoisonError::into_inner);

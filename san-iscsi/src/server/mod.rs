@@ -1,9 +1,9 @@
 //! The outer shell: listeners, sockets, timers and threads around [`crate::session`].
 //!
-//! Invariants: nothing of the protocol is decided here. A connection stays on the runtime that it was given to; its
-//! commands are futures inside its own task, polled to their end even when the connection is gone. When a
-//! connection's handle says that it has finished, nothing of it can have an effect any more, and it holds no memory
-//! and no descriptor.
+//! Invariants: nothing of the protocol is decided here. A connection stays on the runtime that it was given
+//! to; its commands are futures inside its own task, polled to their end even when the connection is gone.
+//! When a connection's handle says that it has finished, nothing of it can have an effect any more, and it
+//! holds no memory and no descriptor.
 //!
 //! | module | job |
 //! |---|---|

@@ -1,7 +1,7 @@
 //! CHAP (RFC 7143 12.1.3, RFC 1994): a secret is proved by a digest over a challenge.
 //!
-//! Invariants: responses and names are compared in constant time; a wrong name and a wrong secret cost the same work;
-//! no secret leaves this module's arguments.
+//! Invariants: responses and names are compared in constant time; a wrong name and a wrong secret cost the
+//! same work; no secret leaves this module's arguments.
 
 use crate::scsi::inventory::Login;
 use md5::Md5;

@@ -7,8 +7,8 @@
 //! | Running | the logical unit |
 //! | Answered | the end of data that is on its way, which no status may overtake |
 //!
-//! Invariants: a command is executed when all of its data is here, and memory for its answer is granted; no status
-//! leaves before the initiator has said what it had to say.
+//! Invariants: a command is executed when all of its data is here, and memory for its answer is granted; no
+//! status leaves before the initiator has said what it had to say.
 
 use super::full_feature::FullFeature;
 use super::gather::{DataFault, Gather, Place, DAMAGED, UNEXPECTED};

@@ -1,9 +1,9 @@
 //! The full feature phase (RFC 7143 4.2, 11): every request after the login, and what it leads to.
 //!
-//! Invariants: requests act in the order of CmdSN, immediate ones at once; a tag names one task at a time; a status
-//! number is taken when its PDU is queued, so numbers and bytes have the same order; what was aborted is never
-//! answered.
-//! Read next: `commands` (a command's way), `management` (aborts and resets), `text` (SendTargets), `window` (order).
+//! Invariants: requests act in the order of CmdSN, immediate ones at once; a tag names one task at a time; a
+//! status number is taken when its PDU is queued, so numbers and bytes have the same order; what was aborted
+//! is never answered. Read next: `commands` (a command's way), `management` (aborts and resets), `text`
+//! (SendTargets), `window` (order).
 
 use super::commands::Task;
 use super::io::{End, Io, Work, WorkId};

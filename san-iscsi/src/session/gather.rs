@@ -1,8 +1,8 @@
 //! Data-Out of one command (RFC 7143 11.7, 11.8): what may come, what is asked for, and where it goes.
 //!
-//! Invariants: data comes in order (DataPDUInOrder and DataSequenceInOrder are Yes); no more is asked for than a
-//! granted buffer holds; after a fault the rest is still awaited, since the RFC lets no status overtake it (11.4),
-//! and thrown away.
+//! Invariants: data comes in order (DataPDUInOrder and DataSequenceInOrder are Yes); no more is asked for
+//! than a granted buffer holds; after a fault the rest is still awaited, since the RFC lets no status
+//! overtake it (11.4), and thrown away.
 
 use crate::memory::Buffer;
 use crate::scsi::sense::{Key, Sense};

@@ -21,7 +21,8 @@ pub struct WorkId {
     serial: u64,
 }
 
-/// What a session wants done. Each kind is answered by the method of [`super::Session`] that is named with it.
+/// What a session wants done. Each kind is answered by the method of [`super::Session`] that is named with
+/// it.
 pub enum Work<L: LogicalUnit> {
     /// Ask the registry. Answer: `entered`.
     Enter(Claim),

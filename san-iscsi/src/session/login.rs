@@ -1,8 +1,8 @@
 //! The login phase (RFC 7143 6.3): who is there, may it come in, and how the two talk from then on.
 //!
-//! Invariants: a stage that was left cannot be used again; nothing is looked at before the target knows who speaks;
-//! an unknown initiator takes the same steps as one with a wrong secret, and gets the same answer. The text of a
-//! whole login is bounded, and a key comes once in it.
+//! Invariants: a stage that was left cannot be used again; nothing is looked at before the target knows who
+//! speaks; an unknown initiator takes the same steps as one with a wrong secret, and gets the same answer.
+//! The text of a whole login is bounded, and a key comes once in it.
 //!
 //! | transition | from, to | when |
 //! |---|---|---|

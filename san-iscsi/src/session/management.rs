@@ -1,8 +1,8 @@
 //! Task management (RFC 7143 4.2.3, 11.5, 11.6): which tasks a function touches, and when it may be answered.
 //!
-//! Invariants: only commands before the request, by CmdSN, are touched; an immediate request waits for those before
-//! it that are still on their way; the answer leaves when none of the touched commands can have an effect any more,
-//! and none of them is answered itself.
+//! Invariants: only commands before the request, by CmdSN, are touched; an immediate request waits for those
+//! before it that are still on their way; the answer leaves when none of the touched commands can have an
+//! effect any more, and none of them is answered itself.
 
 use super::commands::{Fate, Stage};
 use super::full_feature::FullFeature;

@@ -1,8 +1,9 @@
-//! A session as a value (RFC 7143, error recovery level 0): bytes and results in; bytes, work and deadlines out.
+//! A session as a value (RFC 7143, error recovery level 0): bytes and results in; bytes, work and deadlines
+//! out.
 //!
-//! Invariants: no I/O, no clock, no randomness in here: the time comes with each event. Nothing that a peer sends makes
-//! a session panic, or hold more than [`limits`] allow. What does not fit the state is the peer's fault: it is
-//! answered, or ends this session, never another.
+//! Invariants: no I/O, no clock, no randomness in here: the time comes with each event. Nothing that a peer
+//! sends makes a session panic, or hold more than [`limits`] allow. What does not fit the state is the peer's
+//! fault: it is answered, or ends this session, never another.
 //!
 //! | module | job |
 //! |---|---|

@@ -1,7 +1,7 @@
 //! Negotiation of keys (RFC 7143 6.2 and 13): what each key may be, and what comes out of both sides' wishes.
 //!
-//! Invariants: a key is negotiated at most once in a login; what cannot be accepted is answered `Reject` and leaves
-//! the default in force; unknown keys are answered `NotUnderstood`.
+//! Invariants: a key is negotiated at most once in a login; what cannot be accepted is answered `Reject` and
+//! leaves the default in force; unknown keys are answered `NotUnderstood`.
 
 use super::limits::{
     DEFAULT_SEGMENT, FIRST_BURST, MAX_BURST, OUTSTANDING_R2T, RECEIVE_SEGMENT, TIME_TO_WAIT,

@@ -1,7 +1,7 @@
 //! What is to be sent: headers and small data in one piece of memory, large data where storage left it.
 //!
-//! Invariants: PDUs leave in the order in which they were put; a permit is held until the last byte it stands for is
-//! sent. All that is pending can be gathered into one vectored write.
+//! Invariants: PDUs leave in the order in which they were put; a permit is held until the last byte it stands
+//! for is sent. All that is pending can be gathered into one vectored write.
 
 use crate::memory::Permit;
 use crate::wire::digest::Digests;

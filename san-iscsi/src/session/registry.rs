@@ -1,8 +1,8 @@
 //! Which sessions live: reinstatement and TSIHs (RFC 7143 6.3.1, 6.3.4; protocol rules 7 and 8).
 //!
-//! Invariants: a session is known by initiator name, ISID and portal, and each such name has at most one session; a
-//! session leaves the registry only when nothing of it can have an effect any more. TSIHs are used in turn, so that
-//! none comes back soon.
+//! Invariants: a session is known by initiator name, ISID and portal, and each such name has at most one
+//! session; a session leaves the registry only when nothing of it can have an effect any more. TSIHs are used
+//! in turn, so that none comes back soon.
 
 use crate::scsi::inventory::PortalId;
 use crate::scsi::InitiatorPort;
@@ -66,7 +66,8 @@ impl<H> Default for Registry<H> {
 }
 
 impl<H: Clone> Registry<H> {
-    /// Decides; a new session is entered with `handle`, and one that is rejoined is reached by it from now on.
+    /// Decides; a new session is entered with `handle`, and one that is rejoined is reached by it from now
+    /// on.
     pub fn claim(&mut self, claim: &Claim, handle: &H) -> Verdict<H> {
         let Some(key) = &claim.key else {
             return match claim.tsih {

@@ -1,7 +1,8 @@
-//! Text exchanges in full feature phase (RFC 7143 7.1, 11.10): SendTargets, and the few keys that may still change.
+//! Text exchanges in full feature phase (RFC 7143 7.1, 11.10): SendTargets, and the few keys that may still
+//! change.
 //!
-//! Invariants: one exchange at a time; request and response may both be split over PDUs, the request is bounded; a
-//! discovery session may ask for all targets, another one for its own only.
+//! Invariants: one exchange at a time; request and response may both be split over PDUs, the request is
+//! bounded; a discovery session may ask for all targets, another one for its own only.
 
 use super::full_feature::FullFeature;
 use super::io::Io;

@@ -1,8 +1,9 @@
-//! The command window (RFC 7143 4.2.2.1): requests are delivered in the order of CmdSN, and no more than the target
-//! said it would take.
+//! The command window (RFC 7143 4.2.2.1): requests are delivered in the order of CmdSN, and no more than the
+//! target said it would take.
 //!
-//! Invariants: `expected` and `max` never go back; what arrived early is held until the gap before it is filled, so
-//! at most [`COMMANDS`] are held; commands in progress and the room that is left add up to [`COMMANDS`].
+//! Invariants: `expected` and `max` never go back; what arrived early is held until the gap before it is
+//! filled, so at most [`COMMANDS`] are held; commands in progress and the room that is left add up to
+//! [`COMMANDS`].
 
 use super::limits::COMMANDS;
 use crate::wire::Sn;

@@ -1,0 +1,30 @@
+//! `ashlar serve`.
+
+use clap::Args;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Flags that are given win over the configuration file.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  ashlar serve --state-dir /var/lib/ashlar --iscsi-listen 0.0.0.0:3260
+  ashlar serve --state-dir ./demo --iscsi-listen 127.0.0.1:33260
+
+Nothing is served to anyone until a host is created and a volume mapped to it.")]
+pub(crate) struct ServeArgs {
+    /// Where the daemon keeps what it must know again after a restart; its socket too
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// A configuration file (TOML); see docs/ashlar.toml for every option
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Serve iSCSI here; repeatable, each is a portal
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub iscsi_listen: Vec<SocketAddr>,
+    /// An address to tell initiators beside those that are listened on; repeatable
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub advertise: Vec<SocketAddr>,
+    /// Threads that serve; one a processor without
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
