@@ -17,7 +17,10 @@ const ANSWER_MAX: usize = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
     /// The daemon is not there.
-    #[error("no daemon answers at {}: {source}: start it with `ashlar serve`, or name its socket with --socket", socket.display())]
+    #[error(
+        "no daemon answers at {}: {source}: start it with `ashlar serve`, or name its socket with --socket",
+        socket.display()
+    )]
     NoDaemon { socket: PathBuf, source: std::io::Error },
     /// The daemon refused.
     #[error("{0}")]

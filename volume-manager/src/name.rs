@@ -18,7 +18,10 @@ pub struct Name(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadName {
     /// Not a name.
-    #[error("{0:?} is no name: use 1 to 64 letters, digits, '.', '_', '-' or ':', beginning with a letter or digit")]
+    #[error(
+        "{0:?} is no name: use 1 to 64 letters, digits, '.', '_', '-' or ':', \
+         beginning with a letter or digit"
+    )]
     Name(String),
     /// Not `POOL/VOLUME`.
     #[error("{0:?} does not name a volume: write POOL/VOLUME")]

@@ -85,6 +85,17 @@ impl Default for EngineConfig {
     }
 }
 
+impl EngineConfig {
+    /// Usual budgets, but for the memory of blocks, of map pages, and of data in flight. Bytes.
+    #[must_use]
+    pub fn of_memory(blocks: u64, maps: u64, in_flight: u64) -> EngineConfig {
+        let usual = EngineConfig::default();
+        let store =
+            Config { cache_bytes: blocks as usize, inflight_bytes: in_flight as usize, ..usual.store };
+        EngineConfig { store, page_cache_bytes: maps, ..usual }
+    }
+}
+
 /// Rest before an administrative operation that met background work is tried again.
 const BOUNCED: Duration = Duration::from_millis(1);
 /// Fewest pages that the page cache holds: an operation of the largest size needs 17 of them at once.

@@ -144,7 +144,7 @@ impl Manager {
         let whole = document.hosts.iter().filter(|(name, host)| {
             let lost = host.chap_user.is_some() && !secrets.contains_key(&host.id);
             if lost {
-                tracing::error!(host = %name, "its secret is missing: it is not served; delete it, make it anew");
+                tracing::error!(host = %name, "its secret is missing, it is not served: make it anew");
             }
             !lost
         });

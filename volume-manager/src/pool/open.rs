@@ -33,11 +33,7 @@ impl Default for EngineSettings {
 
 impl EngineSettings {
     fn config(self) -> EngineConfig {
-        let mut config = EngineConfig::default();
-        config.store.cache_bytes = self.block_cache_bytes as usize;
-        config.store.inflight_bytes = self.in_flight_bytes as usize;
-        config.page_cache_bytes = self.map_cache_bytes;
-        config
+        EngineConfig::of_memory(self.block_cache_bytes, self.map_cache_bytes, self.in_flight_bytes)
     }
 }
 
