@@ -56,7 +56,7 @@ pub(crate) fn table(headers: &[&str], rows: impl IntoIterator<Item = Vec<String>
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    rows.into_iter().for_each(|row| drop(table.add_row(row)));
+    table.add_rows(rows);
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
