@@ -8,7 +8,7 @@ use crate::decode::Reader;
 use crate::engine::{decode_value, split_live};
 use crate::held::{Delta, Held};
 use crate::ids::Epoch;
-use crate::key::{CatalogueKey, DeathKey, HeldKey, LiveKey, MapKey, PastKey, TouchedKey};
+use crate::key::{CatalogueKey, DeathKey, LiveKey, MapKey, PastKey, TouchedKey};
 use crate::machine::encode_value;
 use crate::machine::mutation::{self, Mutation};
 use crate::map::{codec, Page};
@@ -22,7 +22,6 @@ pub fn key(bytes: &[u8]) {
         LiveKey::parse(bytes).ok().map(|key| key.encode()),
         PastKey::parse(bytes).ok().map(|key| key.encode()),
         DeathKey::parse(bytes).ok().map(|key| key.encode()),
-        HeldKey::parse(bytes).ok().map(|key| key.encode()),
         CatalogueKey::parse(bytes).ok().map(|key| key.encode()),
     ];
     let taken: Vec<Vec<u8>> = back.into_iter().flatten().collect();

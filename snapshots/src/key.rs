@@ -21,8 +21,6 @@ pub enum Kind {
     Catalogue = b'c',
     /// Live small entries ([`LiveKey`]).
     Live = b'e',
-    /// Space held by intervals ([`HeldKey`]).
-    Held = b'h',
     /// Versions of map pages ([`MapKey`]).
     Map = b'm',
     /// Superseded small entries that a snapshot still needs ([`PastKey`]).
@@ -225,39 +223,6 @@ impl DeathKey {
         let to = Epoch(u32::from_be_bytes(reader.array()?));
         let name = name(&mut reader)?;
         reader.end().map(|()| DeathKey { branch, to, name })
-    }
-}
-
-/// One cell of a branch's [`crate::held::Held`]: `h | branch | birth | death`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeldKey {
-    /// The branch.
-    pub branch: BranchId,
-    /// The end of the birth interval: a snapshot or [`Epoch::OPEN`].
-    pub birth: Epoch,
-    /// The end of the death interval: a snapshot, [`Epoch::OPEN`] or [`Epoch::LIVE`].
-    pub death: Epoch,
-}
-
-impl HeldKey {
-    /// What the keys of all cells of a branch begin with.
-    #[must_use]
-    pub fn of_branch(branch: BranchId) -> Vec<u8> {
-        Writer::new(Kind::Held, branch).0
-    }
-
-    /// Its bytes.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        Writer::new(Kind::Held, self.branch).u32(self.birth.0).u32(self.death.0).0
-    }
-
-    /// The key with these bytes, or [`Damaged`].
-    pub fn parse(key: &[u8]) -> Result<HeldKey, Damaged> {
-        let (branch, mut reader) = open(Kind::Held, key)?;
-        let birth = Epoch(u32::from_be_bytes(reader.array()?));
-        let death = Epoch(u32::from_be_bytes(reader.array()?));
-        reader.end().map(|()| HeldKey { branch, birth, death })
     }
 }
 

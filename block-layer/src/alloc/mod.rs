@@ -21,6 +21,8 @@ mod bitmap;
 mod checkpoint;
 mod codec;
 mod delta;
+#[cfg(test)]
+mod golden;
 mod open;
 mod patch;
 mod pins;

@@ -100,13 +100,7 @@ fn death_keys_sort_by_their_end_and_then_by_name() {
 }
 
 #[test]
-fn held_and_catalogue_keys_sort_by_their_fields() {
-    check_order(
-        |r| HeldKey { branch: branch(r), birth: epoch(r), death: epoch(r) },
-        HeldKey::encode,
-        HeldKey::parse,
-        |k| (k.branch, k.birth, k.death),
-    );
+fn catalogue_keys_sort_by_their_fields() {
     check_order(
         |r| CatalogueKey { table: r.below(3) as u8, rest: r.bytes(5) },
         CatalogueKey::encode,
@@ -161,7 +155,6 @@ fn the_format_has_not_changed() {
         LiveKey { branch, name: name.clone() }.encode(),
         PastKey { branch, name: name.clone(), to: epoch, from: Epoch(1) }.encode(),
         DeathKey { branch, to: epoch, name: name.clone() }.encode(),
-        HeldKey { branch, birth: Epoch::OPEN, death: Epoch::LIVE }.encode(),
         CatalogueKey { table: 7, rest: name }.encode(),
     ];
     // Each key behind its length in one byte.

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::catalogue::tests::Sample;
+use crate::engine::{decode_value, split_live};
 use crate::ids::PageNo;
+use crate::machine::encode_value;
 use crate::map::{Pointer, Slot};
 use crate::testing::{golden, Rng};
 use block_layer::Pba;
@@ -75,4 +77,14 @@ fn a_damaged_body_is_an_error_or_another_body() {
 #[test]
 fn the_format_has_not_changed() {
     golden("mutations-v1.bin", &body(&one_of_each()));
+    let live = |value: Option<Vec<u8>>| [&7_u32.to_le_bytes()[..], &encode_value(&value)].concat();
+    let entries = [live(Some(b"value".to_vec())), live(Some(Vec::new())), live(None)];
+    golden(
+        "entries-v1.bin",
+        &entries.iter().flat_map(|e| [&[e.len() as u8], &e[..]].concat()).collect::<Vec<_>>(),
+    );
+    for (entry, value) in entries.iter().zip([Some(b"value".to_vec()), Some(Vec::new()), None]) {
+        let (birth, rest) = split_live(entry).unwrap();
+        assert_eq!((birth, decode_value(rest).unwrap()), (Epoch(7), value));
+    }
 }
