@@ -19,7 +19,7 @@ fn operand(blocks: &[(u32, u32, bool)]) -> Vec<u8> {
     let mut delta = Delta::new(false);
     blocks.iter().for_each(|(first, slots, value)| delta.apply(*first, *slots, *value));
     let mut out = Vec::new();
-    encode_changes(delta.changes(), false, &mut out);
+    encode_changes(&delta.changes(), false, &mut out);
     out
 }
 
