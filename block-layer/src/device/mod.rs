@@ -17,11 +17,13 @@ pub(crate) mod sys;
 mod tests;
 mod threads;
 mod uring;
+mod zero;
 
 pub use buf::Buf;
 pub use file::FileDisk;
 pub use open::{Backend, Direct, DiskOptions, OpenError};
 pub(crate) use space::free_bytes;
+pub(crate) use zero::zero_ahead;
 
 use crate::error::DiskError;
 use bytes::Bytes;

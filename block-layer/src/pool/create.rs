@@ -2,7 +2,7 @@
 
 use super::layout::Areas;
 use super::{assemble, probe, slots, Layout, Membership, PoolError};
-use crate::device::{Buf, Disk};
+use crate::device::{zero_ahead, Buf, Disk};
 use crate::format::superblock::{Role, Superblock, MEMBERS_MAX, RING_OFFSET};
 use crate::format::{
     DeviceId, Features, JournalMark, Member, Ordinal, PoolId, PoolName, PoolState, Ring, SegmentRange, Tail,
@@ -45,6 +45,10 @@ pub async fn create(
             }
         }
     }
+    // Before the superblocks: they make it a pool.
+    let ring = state.journal.ring;
+    let disk = &disks[usize::from(ring.device.0)];
+    zero_ahead(&**disk, ring.offset, ring.offset + ring.len).await?;
     let superblock = |member: &Member| Superblock {
         device: member.id,
         ordinal: member.ordinal,

@@ -5,15 +5,12 @@ use super::machine::Machine;
 use super::state::State;
 use super::{FailReason, Store};
 use crate::alloc::{decode_bitmap, decode_count, Bitmap, Record, Run};
-use crate::device::Buf;
+use crate::device::zero_ahead;
 use crate::error::IndexError;
 use crate::format::space_key;
 use crate::runtime::unblock;
 use crate::units::{Pba, BLOCK, BLOCKS_PER_SEGMENT};
 use std::ops::ControlFlow;
-
-/// Bytes that the zeroer writes at a time.
-const ZEROES: usize = 4 << 20;
 
 impl<M: Machine> Store<M> {
     /// Notes the segments that the allocator wants, and wakes the task that opens them: ahead of need, so
@@ -87,18 +84,8 @@ impl<M: Machine> Store<M> {
         let members = self.members();
         let run = Run { at: Pba::of_block(segment, 0), blocks };
         for extent in members.locate(run) {
-            let disk = members.disk(&extent);
-            if !disk.geometry().sparse {
-                continue;
-            }
-            let zeroes = Buf::zeroed(ZEROES).freeze();
             let end = extent.offset + extent.blocks * BLOCK as u64;
-            let mut at = extent.offset;
-            while at < end {
-                let len = ZEROES.min((end - at) as usize);
-                disk.write(at, vec![zeroes.slice(..len)]).await?;
-                at += len as u64;
-            }
+            zero_ahead(&**members.disk(&extent), extent.offset, end).await?;
         }
         Ok(())
     }
