@@ -120,6 +120,11 @@ impl Request {
         Request { file, at: 0, len: 0, done: 0, retries: 0, work: Work::Flush { answer } }
     }
 
+    /// Bytes to transfer.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The system call that takes the request further.
     pub(super) fn next_call(&mut self) -> Call {
         let fd = self.file.file.as_raw_fd();

@@ -1,7 +1,8 @@
 //! The io_uring driver: one ring per current-thread runtime, shared by all its disks.
 //!
 //! A request is queued at once and wakes the driver's task, which the scheduler runs after the tasks that are
-//! ready now: so all that they ask for goes to the kernel in one system call. Completions raise an event
+//! ready now: so all that they ask for goes to the kernel in one system call. When that is much, it goes
+//! there at once: the device works while they prepare more. Completions raise an event
 //! counter that the runtime polls beside its sockets. A request from outside such a runtime goes to a ring on
 //! a thread of its own.
 //!
@@ -30,6 +31,8 @@ use tokio::runtime::{Builder, Handle, Id, RuntimeFlavor};
 
 /// Entries of the submission queue: requests per system call. The completion queue has twice as many.
 const ENTRIES: u32 = 256;
+/// Bytes of requests that are worth a system call of their own.
+const AT_ONCE: usize = 32 << 10;
 
 /// Whether this kernel lets us use io_uring with the operations that the driver needs; asked once.
 pub(super) fn available() -> bool {
@@ -45,14 +48,14 @@ pub(super) fn available() -> bool {
 /// Starts `request`: on the ring of the current runtime, else on the process's own, else (no ring can be
 /// made: out of descriptors) on the thread pool.
 pub(super) fn submit(request: Request) {
-    offer(of_current_runtime(), request)
-        .or_else(|request| offer(of_process(), request))
+    offer(of_current_runtime(), request, true)
+        .or_else(|request| offer(of_process(), request, false))
         .unwrap_or_else(threads::submit);
 }
 
-fn offer(driver: Option<Arc<Driver>>, request: Request) -> Result<(), Request> {
+fn offer(driver: Option<Arc<Driver>>, request: Request, own: bool) -> Result<(), Request> {
     match driver {
-        Some(driver) => driver.push(request),
+        Some(driver) => driver.push(request, own),
         None => Err(request),
     }
 }
@@ -128,6 +131,8 @@ struct State {
     requests: Slots,
     /// Slots whose next call is not with the kernel yet.
     waiting: VecDeque<usize>,
+    /// Bytes of the requests that joined them since the kernel was called.
+    waiting_bytes: usize,
     in_flight: usize,
     /// The task's, while it sleeps.
     waker: Option<Waker>,
@@ -138,14 +143,21 @@ struct State {
 type Finished = (Request, Result<(), IoCause>);
 
 impl Driver {
-    /// Queues `request`; gives it back when the runtime is gone.
-    fn push(&self, request: Request) -> Result<(), Request> {
+    /// Queues `request`; gives it back when the runtime is gone. `own`: the caller is on the driver's thread,
+    /// and may call the kernel.
+    fn push(&self, request: Request, own: bool) -> Result<(), Request> {
         let mut state = self.state();
         if state.closed {
             return Err(request);
         }
+        state.waiting_bytes += request.len();
         let slot = state.requests.insert(request);
         state.waiting.push_back(slot);
+        if own && state.waiting_bytes >= AT_ONCE {
+            state.fill_queue();
+            // What the kernel does not take now, the task gives it later.
+            state.enter(0);
+        }
         let sleeper = state.waker.take();
         drop(state);
         if let Some(task) = sleeper {
@@ -168,6 +180,7 @@ impl State {
             ring,
             requests: Slots::default(),
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             in_flight: 0,
             waker: None,
             closed: false,
@@ -193,6 +206,7 @@ impl State {
     }
 
     fn fill_queue(&mut self) {
+        self.waiting_bytes = 0;
         while self.can_submit() {
             let mut queue = self.ring.submission();
             if queue.is_full() {

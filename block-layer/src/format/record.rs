@@ -24,7 +24,7 @@
 
 use crate::alloc::Run;
 use crate::units::{Pba, Seq, BLOCKS_PER_SEGMENT, SECTORS_PER_BLOCK};
-use bytes::{Buf as _, BufMut as _};
+use bytes::{Buf as _, BufMut};
 
 /// Bytes of a header.
 pub const HEADER: usize = 64;
@@ -169,7 +169,7 @@ impl Effects {
     }
 
     /// Appends the body of a commit record.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, out: &mut impl BufMut) {
         out.put_u32_le(self.written.len() as u32);
         for w in &self.written {
             put_run(out, w.run);
@@ -218,7 +218,7 @@ fn count(b: &mut &[u8], each: usize) -> Option<usize> {
     (n.checked_mul(each)? <= b.len()).then_some(n)
 }
 
-fn put_run(out: &mut Vec<u8>, run: Run) {
+fn put_run(out: &mut impl BufMut, run: Run) {
     out.put_u64_le(run.at.sectors() | u64::from(run.blocks - 1) << 48);
 }
 

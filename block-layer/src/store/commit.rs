@@ -3,17 +3,17 @@
 //! Invariants: a written block is immutable until freed; a commit is acknowledged only when its data
 //! *and* its record are written; commits become visible in sequence order, though several are in flight.
 //!
-//! The life of a commit: [`Store::commit`] queues the operation; the first caller with work starts the
-//! leader, which orders what is queued into a batch ([`State::form`]), starts its data and record writes
-//! in parallel, and goes on to the next batch; [`Store::finished`] applies finished batches in order and
-//! answers.
+//! The life of a commit: [`Store::commit`] queues the operation; a leader (see `lead`) orders what is queued
+//! into a batch ([`State::form`]), starts its data and record writes in parallel, and goes on to the next
+//! batch; [`Store::finished`] applies finished batches in order and answers.
 //!
 //! Read next: `failure` (what a failed write does to the batches behind it), `flush`, `checkpoint`.
 
+use super::lead::Step;
 use super::machine::{Contradiction, Machine, Marks, Refusal, Tx};
 use super::state::{Answer, Batch, Health, InFlight, Queued, State, Work};
 use super::{CommitError, FailReason, Store, LARGEST_OP_RECORD};
-use crate::device::Io;
+use crate::device::{Buf, Io};
 use crate::error::DiskError;
 use crate::format::record::{Header, Kind, BODY_MAX, HEADER};
 use crate::format::Ordinal;
@@ -22,7 +22,6 @@ use crate::pool::{Extent, RING_MIN};
 use crate::units::{Seq, BLOCK};
 use bytes::Bytes;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{oneshot, OwnedSemaphorePermit};
 
 /// Data bytes after which a batch takes no further operation: more would only wait for one another, where the
@@ -34,9 +33,6 @@ pub(super) const BATCH_RECORD: usize = 64 << 10;
 pub(super) const BATCHES: usize = 8;
 /// Bytes of the largest record: a batch that was full but for one byte, and then got the largest operation.
 pub(super) const LARGEST_RECORD: usize = HEADER + BATCH_RECORD + LARGEST_OP_RECORD;
-
-/// Bytes reserved for a record before it is encoded.
-const RECORD_USUAL: usize = 4096;
 
 // An empty ring has room for any record, wherever its head is: less than one record is lost at the end.
 const _: () = assert!(2 * (LARGEST_RECORD + BLOCK) <= RING_MIN as usize);
@@ -60,20 +56,11 @@ impl<R> Committed<R> {
     }
 }
 
-/// What the leader does next.
-enum Step {
-    Idle,
-    Write(Prepared),
-    Relieve,
-    Wait,
-    Delay(Duration),
-}
-
 /// A formed batch, ready to be written.
-struct Prepared {
+pub(super) struct Prepared {
     seq: Seq,
     at: u64,
-    record: Vec<u8>,
+    record: Bytes,
     data: Vec<(crate::alloc::Run, Vec<Bytes>)>,
 }
 
@@ -103,56 +90,17 @@ impl<M: Machine> Store<M> {
         room: Option<OwnedSemaphorePermit>,
     ) -> Answer<M> {
         let (answer, answered) = oneshot::channel();
-        {
+        let leads = {
             let mut state = self.lock();
             state.check_health()?;
             state.queue.push_back(Queued { _room: room, ..Queued::new(work, answer) });
             self.start_leader(&mut state);
+            state.leads_at_once(&self.machine)
+        };
+        if leads {
+            self.lead_now();
         }
         answered.await.unwrap_or_else(|_| Err(CommitError::Closed))
-    }
-
-    pub(super) fn start_leader(self: &Arc<Self>, state: &mut State<M>) {
-        if !state.leading && !state.queue.is_empty() {
-            state.leading = true;
-            self.runtime.spawn(Box::pin(self.clone().lead()));
-        }
-    }
-
-    async fn lead(self: Arc<Self>) {
-        loop {
-            let mut progress = std::pin::pin!(self.progress.notified());
-            progress.as_mut().enable();
-            match self.next_step() {
-                Step::Idle => return,
-                Step::Write(prepared) => self.start_write(prepared),
-                Step::Relieve => self.relieve().await,
-                Step::Wait => progress.await,
-                Step::Delay(time) => self.runtime.sleep(time).await,
-            }
-        }
-    }
-
-    fn next_step(self: &Arc<Self>) -> Step {
-        let mut state = self.lock();
-        if let Some(delay) = self.throttle(&mut state) {
-            return Step::Delay(delay);
-        }
-        let mut refused = Vec::new();
-        let step = state.form(self, &mut refused);
-        if matches!(step, Step::Idle) {
-            state.leading = false;
-        }
-        drop(state);
-        if !refused.is_empty() {
-            // Refusals may have emptied the queue, which a close waits for.
-            self.progress.notify_waiters();
-        }
-        for (queued, error) in refused {
-            // The caller may have gone away; its answer is then of no use.
-            let _ = queued.answer.send(Err(error));
-        }
-        step
     }
 
     /// Writes a mark record at once, past the queue; `false` when the journal has no room for it.
@@ -176,9 +124,12 @@ impl<M: Machine> Store<M> {
     }
 
     /// Starts the data and record writes of a batch, in parallel, and a task that waits for them.
-    fn start_write(self: &Arc<Self>, prepared: Prepared) {
+    pub(super) fn start_write(self: &Arc<Self>, prepared: Prepared) {
         let members = self.members();
         let mut writes: Vec<Io<()>> = Vec::with_capacity(2);
+        // First, since it is small: the driver waits for more before it troubles the kernel.
+        let (disk, base) = members.ring();
+        writes.push(disk.write(base + self.ring_offset(prepared.at), vec![prepared.record]));
         let mut next: Option<(Ordinal, u64)> = None;
         let mut piece: Option<(Extent, Vec<Bytes>)> = None;
         for (run, data) in prepared.data {
@@ -198,8 +149,6 @@ impl<M: Machine> Store<M> {
         if let Some((start, pieces)) = piece {
             writes.push(members.disk(&start).write(start.offset, pieces));
         }
-        let (disk, base) = members.ring();
-        writes.push(disk.write(base + self.ring_offset(prepared.at), vec![Bytes::from(prepared.record)]));
         let me = self.clone();
         self.runtime.spawn(Box::pin(async move {
             let mut result = Ok(());
@@ -270,7 +219,11 @@ impl<M: Machine> Store<M> {
 
 impl<M: Machine> State<M> {
     /// Orders what is queued into the next batch. Operations that are refused go to `refused`.
-    fn form(&mut self, store: &Store<M>, refused: &mut Vec<(Queued<M>, CommitError<M::Error>)>) -> Step {
+    pub(super) fn form(
+        &mut self,
+        store: &Store<M>,
+        refused: &mut Vec<(Queued<M>, CommitError<M::Error>)>,
+    ) -> Step {
         if let Health::Failed(reason) = &self.health {
             let reason = reason.clone();
             refused.extend(self.queue.drain(..).map(|q| (q, CommitError::PoolFailed(reason.clone()))));
@@ -384,7 +337,7 @@ impl<M: Machine> State<M> {
         for (run, _) in &data {
             store.cache.evict_run(*run);
         }
-        let (record, header) = self.record(store, batch.kind(), |body| batch.encode(body));
+        let (record, header) = self.record(store, batch.kind(), batch.body_len(), |body| batch.encode(body));
         let at = self.ring.place(record.len()).expect("room for the largest record was checked");
         let end = self.take_place(at, record.len(), &header);
         store.open_ahead(self);
@@ -394,16 +347,19 @@ impl<M: Machine> State<M> {
         Step::Write(Prepared { seq, at, record, data })
     }
 
-    /// A sealed record for the next sequence number, padded to whole sectors.
+    /// A sealed record for the next sequence number, padded to whole sectors; `encode` puts `body` bytes.
     pub(super) fn record(
         &mut self,
         store: &Store<M>,
         kind: Kind,
-        encode: impl FnOnce(&mut Vec<u8>),
-    ) -> (Vec<u8>, Header) {
-        let mut record = Vec::with_capacity(RECORD_USUAL);
-        record.resize(HEADER, 0);
-        encode(&mut record);
+        body: usize,
+        encode: impl FnOnce(&mut &mut [u8]),
+    ) -> (Bytes, Header) {
+        let used = HEADER + body;
+        let mut record = Buf::zeroed(self.ring.padded(used));
+        let mut rest = &mut record[HEADER..used];
+        encode(&mut rest);
+        assert!(rest.is_empty(), "a body of {body} bytes lacks {}", rest.len());
         let header = Header {
             crc: 0,
             len: 0,
@@ -414,12 +370,11 @@ impl<M: Machine> State<M> {
             pool: store.pool_id(),
             flushed: self.flushed,
         }
-        .seal(&mut record);
-        record.resize(self.ring.padded(record.len()), 0);
+        .seal(&mut record[..used]);
         if self.marks.back().is_none_or(|(_, mark)| *mark < self.flushed) {
             self.marks.push_back((self.next.seq, self.flushed));
         }
-        (record, header)
+        (record.freeze(), header)
     }
 
     /// Moves the head over a record at `at`; returns the place after it.

@@ -11,7 +11,6 @@ use crate::device::Io;
 use crate::error::DiskError;
 use crate::format::record::Kind;
 use crate::units::Seq;
-use bytes::Bytes;
 use std::sync::Arc;
 
 /// Times that one operation may be ordered again after failed writes before the pool gives up.
@@ -33,14 +32,14 @@ impl<M: Machine> Store<M> {
             }
             state.redos += 1;
             state.redone += 1;
-            let (record, header) = state.record(&self, Kind::Void, |_| {});
+            let (record, header) = state.record(&self, Kind::Void, 0, |_| {});
             let at = state.ring.place(record.len()).expect("the failed record had room here");
             state.take_place(at, record.len(), &header);
             (at, record, header.seq)
         };
         let members = self.members();
         let (disk, base) = members.ring();
-        let written: Io<()> = disk.write(base + self.ring_offset(at), vec![Bytes::from(record)]);
+        let written: Io<()> = disk.write(base + self.ring_offset(at), vec![record]);
         if let Err(e) = written.await {
             return self.fail(FailReason::Write(e));
         }

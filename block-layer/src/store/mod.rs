@@ -3,7 +3,7 @@
 //! One store is one open pool. It owns the devices, the journal, the allocator, the block cache and the
 //! index, and drives a [`Machine`], which gives commits their meaning.
 //!
-//! Read next: `commit` (the life of a commit), `flush`, `checkpoint`, `failure`, `recovery`, `read`.
+//! Read next: `commit` (the life of a commit), `lead`, `flush`, `checkpoint`, `failure`, `recovery`, `read`.
 
 mod checkpoint;
 mod commit;
@@ -11,6 +11,7 @@ mod failure;
 mod flush;
 mod grow;
 mod info;
+mod lead;
 mod machine;
 mod maintain;
 mod members;

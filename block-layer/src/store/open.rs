@@ -3,7 +3,7 @@
 use super::machine::{Contradiction, Machine};
 use super::members::{fresh_summary, grow, Members};
 use super::recovery::{Journal, Recovery};
-use super::state::{Health, State};
+use super::state::{Health, Leading, State};
 use super::{Config, FailReason, Store};
 use crate::alloc::{decode_summary, AllocConfig, Allocator, Pins, Record, Summary, GROUP};
 use crate::cache::BlockCache;
@@ -169,7 +169,7 @@ impl<M: Machine> Store<M> {
         let state = State {
             health: Health::Running,
             queue: VecDeque::new(),
-            leading: false,
+            leading: Leading::Nobody,
             inflight: VecDeque::new(),
             redoing: false,
             redos: 0,

@@ -10,6 +10,7 @@ use crate::format::record::{Effects, Kind};
 use crate::journal::{Place, Ring};
 use crate::pool::MembershipChange;
 use crate::units::{Pba, Seq};
+use bytes::BufMut;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::{oneshot, OwnedSemaphorePermit};
@@ -82,9 +83,18 @@ impl<M: Machine> Batch<M> {
         }
     }
 
-    pub(super) fn encode(&self, body: &mut Vec<u8>) {
+    /// Bytes that [`Batch::encode`] puts.
+    pub(super) fn body_len(&self) -> usize {
         match (&self.membership, self.kind()) {
-            (Some(change), _) => body.extend(change.encode()),
+            (Some(change), _) => change.encode().len(),
+            (None, Kind::Commit) => self.effects.encoded_len(),
+            (None, _) => 0,
+        }
+    }
+
+    pub(super) fn encode(&self, body: &mut impl BufMut) {
+        match (&self.membership, self.kind()) {
+            (Some(change), _) => body.put_slice(&change.encode()),
             (None, Kind::Commit) => self.effects.encode(body),
             (None, _) => {}
         }
@@ -101,6 +111,15 @@ pub(super) struct InFlight<M: Machine> {
     pub(super) result: Option<Result<(), DiskError>>,
 }
 
+/// Who turns the queue into batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leading {
+    Nobody,
+    /// A task that has not begun: whoever comes before it may lead in its place.
+    Called,
+    Somebody,
+}
+
 /// Whether the pool still commits.
 pub(super) enum Health {
     Running,
@@ -111,7 +130,7 @@ pub(super) enum Health {
 pub(super) struct State<M: Machine> {
     pub(super) health: Health,
     pub(super) queue: VecDeque<Queued<M>>,
-    pub(super) leading: bool,
+    pub(super) leading: Leading,
     pub(super) inflight: VecDeque<InFlight<M>>,
     /// A batch failed: nothing is ordered until the pipeline is drained and the failure is made void.
     pub(super) redoing: bool,
