@@ -95,12 +95,17 @@ impl Engine {
     pub async fn resize(self: &Arc<Self>, id: DatasetId, size: u64) -> Result<(), Error> {
         let _turn = self.resizing.lock().await;
         loop {
-            let from = self.size_of(id)?;
+            let (branch, from) = {
+                let state = self.space.lock();
+                let dataset = state.catalogue.datasets.get(&id).ok_or_else(|| not_found(id))?;
+                (dataset.branch, dataset.size)
+            };
             if size > from {
-                // The last page of the smaller size may still have blocks from before a shrink.
+                // The last page of the smaller size may still have blocks from before a shrink. A rollback to
+                // a snapshot of that size may bring others: it makes a new branch.
                 self.clear_edge(id, from).await?;
             }
-            match self.admin_once(Admin::Resize { dataset: id, from, to: size }).await {
+            match self.admin_once(Admin::Resize { dataset: id, branch, from, to: size }).await {
                 Err(Retry::After(_)) => continue,
                 Err(Retry::Failed(e)) => return Err(e),
                 Ok(_) => {}

@@ -16,6 +16,7 @@ use crate::machine::op::{EntryChange, IoOp, OldEntry, Part, Reach};
 use crate::pages::View;
 use crate::session::Session;
 use block_layer::runtime::unblock;
+use block_layer::Seq;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -69,23 +70,13 @@ impl Engine {
         check(edits)?;
         loop {
             let as_of = self.store.visible();
-            let branch = self.space.lock().live_branch(dataset)?.id;
-            let mut parts = Vec::with_capacity(edits.len());
-            let mut bytes: usize = edits.iter().map(weight).sum();
-            for edit in edits {
-                let old = self.live_entry(branch, &edit.name).await?;
-                let current = match &old {
-                    Some(old) => old.value.clone(),
-                    None => self.entry(&self.below(branch), &edit.name).await?,
-                };
-                hold(edit, current.as_deref())?;
-                bytes += old.iter().filter_map(|old| old.value.as_ref()).map(Vec::len).sum::<usize>();
-                if bytes > EDIT_BYTES_MAX {
-                    return Err(Error::Invalid(TOO_LARGE));
-                }
-                let (name, value) = (edit.name.clone(), edit.value.clone());
-                parts.push(Part::Entry(EntryChange { name, value, old, as_of }));
+            let levels = self.entry_levels(dataset, None)?;
+            let prepared = self.prepare_edits(&levels, edits, as_of).await;
+            if self.entry_levels(dataset, None)? != levels {
+                // A rollback came between: what was read may be reclaimed in part.
+                continue;
             }
+            let (branch, parts) = (levels[0].0, prepared?);
             let session = session.clone();
             match self.io(IoOp { dataset, branch, session, frees: false, reach: Reach::Inside, parts }).await
             {
@@ -94,6 +85,32 @@ impl Engine {
                 Err(Retry::After(seq)) => self.store.wait_visible(seq).await,
             }
         }
+    }
+
+    /// The parts of an edit of the dataset whose live side looks through `levels`.
+    async fn prepare_edits(
+        &self,
+        levels: &[(BranchId, Epoch)],
+        edits: &[EntryEdit],
+        as_of: Seq,
+    ) -> Result<Vec<Part>, Error> {
+        let mut parts = Vec::with_capacity(edits.len());
+        let mut bytes: usize = edits.iter().map(weight).sum();
+        for edit in edits {
+            let old = self.live_entry(levels[0].0, &edit.name).await?;
+            let current = match &old {
+                Some(old) => old.value.clone(),
+                None => self.entry(&levels[1..], &edit.name).await?,
+            };
+            hold(edit, current.as_deref())?;
+            bytes += old.iter().filter_map(|old| old.value.as_ref()).map(Vec::len).sum::<usize>();
+            if bytes > EDIT_BYTES_MAX {
+                return Err(Error::Invalid(TOO_LARGE));
+            }
+            let (name, value) = (edit.name.clone(), edit.value.clone());
+            parts.push(Part::Entry(EntryChange { name, value, old, as_of }));
+        }
+        Ok(parts)
     }
 
     /// The value of an entry, as the live side or a snapshot sees it.
@@ -106,7 +123,13 @@ impl Engine {
         snapshot: Option<SnapshotId>,
         name: &[u8],
     ) -> Result<Option<Vec<u8>>, Error> {
-        self.entry(&self.entry_levels(dataset, snapshot)?, name).await
+        loop {
+            let levels = self.entry_levels(dataset, snapshot)?;
+            let value = self.entry(&levels, name).await;
+            if self.entry_levels(dataset, snapshot)? == levels {
+                return value;
+            }
+        }
     }
 
     /// Up to `limit` entries whose names are in `from..` and begin with `prefix`, in order.
@@ -121,14 +144,31 @@ impl Engine {
         from: &[u8],
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
-        let levels = self.entry_levels(dataset, snapshot)?;
+        loop {
+            let levels = self.entry_levels(dataset, snapshot)?;
+            let found = self.scan_levels(&levels, prefix, from, limit).await;
+            // A view that went away meanwhile may have been reclaimed in part: look again, or say that it is
+            // gone.
+            if self.entry_levels(dataset, snapshot)? == levels {
+                return found;
+            }
+        }
+    }
+
+    async fn scan_levels(
+        &self,
+        levels: &[(BranchId, Epoch)],
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
         if from > prefix && !from.starts_with(prefix) {
             return Ok(Vec::new()); // behind all names that begin with it
         }
         let mut start = from.max(prefix).to_vec();
         let mut found = Vec::new();
         while found.len() < limit {
-            let (some, next) = self.scan_some(&levels, prefix, &start).await?;
+            let (some, next) = self.scan_some(levels, prefix, &start).await?;
             found.extend(some.into_iter().filter_map(|(name, value)| Some((name, value?))));
             match next {
                 Some(next) => start = next,

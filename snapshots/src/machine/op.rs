@@ -167,6 +167,8 @@ pub enum Admin {
     Resize {
         /// The dataset.
         dataset: DatasetId,
+        /// The branch that it must have: behind its end all is clear.
+        branch: BranchId,
         /// The size that it must have.
         from: u64,
         /// The size that it gets.

@@ -35,7 +35,7 @@ impl State {
                 check_attributes(attributes)?;
                 self.change_dataset(*id, |d| d.attributes.clone_from(attributes))
             }
-            Admin::Resize { dataset, from, to } => self.resize(*dataset, *from, *to),
+            Admin::Resize { dataset, branch, from, to } => self.resize(*dataset, (*branch, *from), *to),
             Admin::Delete { dataset, snapshots } => self.delete(*dataset, *snapshots),
             Admin::Snapshot(items) => self.snapshot(items),
             Admin::DeleteSnapshot(id) => self.change_snapshot(*id, |s| s.name = None),
@@ -118,10 +118,10 @@ impl State {
         Ok((Reply::Dataset(id), mutations))
     }
 
-    fn resize(&self, id: DatasetId, old: u64, size: u64) -> Ordered {
+    fn resize(&self, id: DatasetId, old: (BranchId, u64), size: u64) -> Ordered {
         check_size(size)?;
         let mut dataset = self.dataset(id)?.clone();
-        if dataset.size != old {
+        if (dataset.branch, dataset.size) != old {
             return Err(Refusal::Bounce(Seq(0)));
         }
         let page_bytes = (PAGE_BLOCKS * BLOCK) as u64;

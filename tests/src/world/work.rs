@@ -7,7 +7,7 @@ use super::options::Trouble;
 use super::rot::Place;
 use snapshots::engine::{DamagedRange, EntryCondition, EntryEdit};
 use snapshots::machine::op::Admin;
-use snapshots::{DatasetId, Error, ObjectId, PageNo, Session, SnapshotId};
+use snapshots::{BranchId, DatasetId, Error, ObjectId, PageNo, Session, SnapshotId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -277,7 +277,7 @@ impl Client {
             (53..63, _) if !own.is_empty() => Admin::Rollback(dataset, *self.rng.pick(&own)),
             (63..75, _) if model.datasets[&dataset].content.size > 0 => {
                 let size = self.size();
-                Admin::Resize { dataset, from: 0, to: size }
+                Admin::Resize { dataset, branch: BranchId(0), from: 0, to: size }
             }
             (75..83, _) => {
                 let object = self.live_target(model).object;
