@@ -11,5 +11,6 @@ pub mod sim;
 pub mod skip;
 pub mod small;
 pub mod source;
+pub mod stage;
 pub mod store_model;
 pub mod world;
