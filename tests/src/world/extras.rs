@@ -8,6 +8,7 @@ use super::client::{Client, Flow};
 use super::content::SECTORS;
 use super::model::{Command, Content, Entries, Model, Target};
 use super::options::{Options, Trouble, DATA_AT, KIB, MIB};
+use super::work::resize;
 use crate::sim::Rng;
 use snapshots::engine::{EntryCondition, EntryEdit};
 use snapshots::machine::op::Admin;
@@ -244,7 +245,7 @@ impl Client {
             if !self.history().answered().datasets.contains_key(&at.dataset) {
                 return Flow::On;
             }
-            if self.send_admin(Admin::Resize { dataset: at.dataset, from: 0, to }).await == Flow::Stop {
+            if self.send_admin(resize(at.dataset, to)).await == Flow::Stop {
                 return Flow::Stop;
             }
         }

@@ -9,6 +9,7 @@ use super::client::{Client, Flow};
 use super::content::SECTORS;
 use super::model::{Command, Target};
 use super::options::KIB;
+use super::work::resize;
 use block_layer::BLOCK;
 use snapshots::engine::{EntryCondition, EntryEdit};
 use snapshots::machine::op::Admin;
@@ -115,8 +116,8 @@ impl Client {
         let model = self.history().answered().clone();
         let mut frees = vec![
             Admin::Discard(at.dataset, ObjectId(0), PageNo(0), PageNo(1)),
-            Admin::Resize { dataset: at.dataset, from: 0, to: edge * 512 },
-            Admin::Resize { dataset: at.dataset, from: 0, to: model.datasets[&at.dataset].content.size },
+            resize(at.dataset, edge * 512),
+            resize(at.dataset, model.datasets[&at.dataset].content.size),
         ];
         let snapshot = model.snapshots.keys().next();
         frees.extend(snapshot.map(|id| Admin::DeleteSnapshot(*id)));

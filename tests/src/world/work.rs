@@ -277,7 +277,7 @@ impl Client {
             (53..63, _) if !own.is_empty() => Admin::Rollback(dataset, *self.rng.pick(&own)),
             (63..75, _) if model.datasets[&dataset].content.size > 0 => {
                 let size = self.size();
-                Admin::Resize { dataset, branch: BranchId(0), from: 0, to: size }
+                resize(dataset, size)
             }
             (75..83, _) => {
                 let object = self.live_target(model).object;
@@ -369,6 +369,11 @@ impl Client {
             other => unreachable!("{other:?} is not for users"),
         }
     }
+}
+
+/// A resize, as a user asks for it: what it starts from is the engine's affair.
+pub(super) fn resize(dataset: DatasetId, to: u64) -> Admin {
+    Admin::Resize { dataset, branch: BranchId(0), from: 0, to }
 }
 
 /// What an answer without consequences says about going on.
