@@ -196,7 +196,7 @@ fn segment<L: LogicalUnit>(devices: &[Option<Arc<Path<L>>>], descriptor: &[u8]) 
         let end = path.blocks().ok_or(UNREACHABLE)?;
         let shift = path.lu.block_size.shift();
         if lba > end || len >> shift > end - lba {
-            return Err(Sense::new(Key::CopyAborted, 0x21, 0x00));
+            return Err(ABORTED);
         }
         Ok(lba << shift)
     };

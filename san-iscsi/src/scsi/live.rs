@@ -35,7 +35,7 @@ impl<L: LogicalUnit> Target<L> {
     pub async fn evict(&self, device: Naa) {
         let mut fences = Vec::new();
         for core in self.cores().iter().filter(|core| devices(core).contains(&device)) {
-            fences.extend(core.close());
+            fences.extend(core.end());
         }
         for fence in fences {
             // An error says that the fence's task died with its runtime: then nothing runs either.

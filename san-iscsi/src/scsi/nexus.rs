@@ -90,7 +90,10 @@ pub(crate) struct Core<L: LogicalUnit> {
 #[derive(Default)]
 struct Events {
     luns_changed: bool,
+    /// Its session must end: somebody wants it to.
     ended: bool,
+    /// It never gets a LUN again.
+    closed: bool,
 }
 
 /// An I_T nexus.
@@ -280,15 +283,20 @@ impl<L: LogicalUnit> Core<L> {
 
     /// Whether it was closed: it never gets a LUN again.
     pub(crate) fn is_closed(&self) -> bool {
-        lock(&self.events).ended
+        lock(&self.events).closed
     }
 
-    /// Ends the nexus and tells it: takes all LUNs away at once; each of what is returned ends when a LUN's
-    /// commands are settled.
-    pub(crate) fn close(&self) -> Vec<oneshot::Receiver<()>> {
-        // First, so that nobody who changes the LUNs afterwards gives it any.
+    /// Ends the nexus against its will, and tells it.
+    pub(crate) fn end(&self) -> Vec<oneshot::Receiver<()>> {
         lock(&self.events).ended = true;
         self.happened.notify_waiters();
+        self.close()
+    }
+
+    /// Takes all LUNs away at once; each of what is returned ends when a LUN's commands are settled.
+    pub(crate) fn close(&self) -> Vec<oneshot::Receiver<()>> {
+        // First, so that nobody who changes the LUNs afterwards gives it any.
+        lock(&self.events).closed = true;
         let luns = std::mem::take(&mut *self.luns.write().unwrap_or_else(PoisonError::into_inner));
         luns.values().map(|path| self.take_away(path)).collect()
     }

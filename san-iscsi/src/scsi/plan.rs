@@ -151,10 +151,10 @@ fn enough(plan: Plan, offered: u64) -> Result<Plan, Response> {
     Ok(plan)
 }
 
-/// Refuses a plan for which the initiator has not exactly the data.
-fn exact(plan: Plan, offered: u64) -> Result<Plan, Response> {
+/// Refuses a plan for which the initiator has not exactly the data: the CDB's count at `at` is wrong.
+fn exact(plan: Plan, offered: u64, at: u16) -> Result<Plan, Response> {
     if offered != u64::from(plan.data_out) {
-        return Err(Response { transfer: plan.transfer, ..Response::check(Sense::DATA_OUT_LENGTH) });
+        return Err(Response { transfer: plan.transfer, ..Response::check(Sense::cdb(at)) });
     }
     Ok(plan)
 }
@@ -221,7 +221,7 @@ fn transfer<L: LogicalUnit>(
     let plan = |work, len: u64| Plan { work, data_out: len as u32, transfer: len };
     match entry.kind {
         Kind::Read => Ok(Plan { data_out: 0, ..plan(Work::Read(range), range.len) }),
-        Kind::CompareAndWrite => exact(plan(Work::CompareAndWrite(range), 2 * range.len), offered),
+        Kind::CompareAndWrite => exact(plan(Work::CompareAndWrite(range), 2 * range.len), offered, 13),
         Kind::OrWrite => enough(plan(Work::OrWrite(range), range.len), offered),
         Kind::WriteVerify => {
             let len = cut(path, range.len, offered)?;
@@ -278,11 +278,14 @@ fn write_same<L: LogicalUnit>(
 ) -> Result<Plan, Response> {
     let (lba, count) = blocks(entry, cdb);
     let range = if count == 0 { rest(path, lba)? } else { range(path, entry, cdb, WRITE_SAME_MAX)? };
+    let at = if entry.usage.len() == 10 { 7 } else { 10 };
     if range.len > WRITE_SAME_MAX {
-        return Err(Response::check(Sense::cdb(if entry.usage.len() == 10 { 7 } else { 10 })));
+        return Err(Response::check(Sense::cdb(at)));
     }
-    let zeroes = entry.usage.len() == 16 && cdb.has(1, 0x01);
+    let no_data = entry.usage.len() == 16 && cdb.has(1, 0x01);
+    // UNMAP unmaps whatever the data are, as Linux' target and its scsi_debug do: hosts send zeros with it.
+    let zeroes = no_data || cdb.has(1, 0x08);
     let work = Work::WriteSame { range, zeroes, durability: durability(path, false) };
-    let len = if zeroes { 0 } else { path.lu.block_size.bytes() };
-    exact(Plan { work, data_out: len, transfer: u64::from(len) }, offered)
+    let len = if no_data { 0 } else { path.lu.block_size.bytes() };
+    exact(Plan { work, data_out: len, transfer: u64::from(len) }, offered, at)
 }

@@ -323,7 +323,7 @@ impl<L: LogicalUnit> World<L> {
     ) -> bool {
         let host = self.host(&seat.initiator, seat.source, core.ports.portal);
         let Some(host) = host.filter(|host| host.credentials == seat.credentials) else {
-            fences.extend(core.close());
+            fences.extend(core.end());
             return false;
         };
         let mut luns = core.luns.write().unwrap_or_else(PoisonError::into_inner);

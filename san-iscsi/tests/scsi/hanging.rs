@@ -116,6 +116,8 @@ async fn a_write_whose_data_comes_after_the_end_has_no_effect() {
     assert_ne!(answer.status, Status::Good);
     assert_eq!(b.read(0, 0, 1).await, vec![0; 512]);
     assert_eq!(codes(&a.run(0, &[0; 6]).await), (5, 0x25, 0), "nothing begins any more");
+    let event = timeout(Duration::from_secs(1), a.nexus.event()).await;
+    assert!(event.is_err(), "a session that ends by itself is not told to end");
 }
 
 #[tokio::test(start_paused = true)]
