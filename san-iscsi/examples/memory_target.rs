@@ -166,14 +166,10 @@ fn inventory(o: &Options) -> Inventory<Unit> {
         content: 0,
         saved_reservations: Bytes::new(),
     };
-    let mapping = |lun: u16| Mapping {
-        device: naa(lun),
-        read_only: lun >= o.luns,
-        write_cache: o.write_cache,
-    };
+    let mapping =
+        |lun: u16| Mapping { device: naa(lun), read_only: lun >= o.luns, write_cache: o.write_cache };
     let luns: FxHashMap<u16, Mapping> = (0..count).map(|lun| (lun, mapping(lun))).collect();
-    let credentials =
-        o.chap.clone().map(|initiator| Credentials { initiator, target: o.mutual.clone() });
+    let credentials = o.chap.clone().map(|initiator| Credentials { initiator, target: o.mutual.clone() });
     let host = Host {
         name: "any".into(),
         initiators: Initiators::Any,

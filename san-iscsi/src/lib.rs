@@ -12,6 +12,7 @@
 //!
 //! Storage is joined to it by whoever implements [`lun::LogicalUnit`]; tests have [`mem::MemLun`].
 
+pub mod fuzz;
 pub mod lun;
 pub mod mem;
 pub mod memory;

@@ -148,7 +148,8 @@ impl<L: LogicalUnit> Task<L> {
         let Some(done) = deadline.bound(pin!(given.done())).await else {
             return Response::check(Sense::TIMED_OUT);
         };
-        if done.is_ok() && !settled(units, deadline).await {
+        // One that was aborted is not acknowledged, and must not wait for the doubt that waits for its end.
+        if done.is_ok() && !self.ticket.is_aborted() && !settled(units, deadline).await {
             return Response::check(Sense::TIMED_OUT);
         }
         answer(Some(done))

@@ -302,6 +302,8 @@ impl<L: LogicalUnit> FullFeature<L> {
                 data.extend(sense);
                 self.message(AsyncEvent::Scsi, &data, io);
             }
+            // A logout ends the nexus, too, and is answered by itself.
+            Event::Ended if self.leaving.is_some() => {}
             Event::Ended => {
                 self.message(AsyncEvent::DropSession { wait: TIME_TO_WAIT, retain: 0 }, &[], io);
                 io.end(End::Withdrawn);

@@ -14,6 +14,7 @@
 
 mod chap;
 mod commands;
+pub(crate) mod driver;
 mod full_feature;
 mod gather;
 mod io;
@@ -66,6 +67,8 @@ pub struct Session<L: LogicalUnit> {
     /// When the peer was asked to log out.
     leave_by: Option<Instant>,
     initiator: Option<String>,
+    /// The nexus of a session that was to be taken over, and was not.
+    orphan: Option<Arc<Nexus<L>>>,
 }
 
 enum Phase<L: LogicalUnit> {
@@ -120,6 +123,7 @@ impl<L: LogicalUnit> Session<L> {
             stalled: None,
             leave_by: None,
             initiator: None,
+            orphan: None,
         }
     }
 
@@ -238,17 +242,23 @@ impl<L: LogicalUnit> Session<L> {
         let (portal, ends, peer, params) = login.into_parts();
         let peer = peer?;
         let (tsih, carried) = match entry {
-            _ if !portal.is_open() => {
-                self.refuse(&request, LoginStatus::ServiceUnavailable);
-                return None;
-            }
             Entry::Refused(status) => {
                 self.refuse(&request, status);
                 return None;
             }
             Entry::New(tsih) => (tsih, None),
-            Entry::Carried(tsih, carried) => (tsih, Some(carried)),
+            Entry::Carried(tsih, carried) => {
+                self.orphan.clone_from(&carried.nexus); // until somebody has it
+                (tsih, Some(carried))
+            }
         };
+        if self.io.end.is_some() {
+            return None; // it ended while the registry decided
+        }
+        if !portal.is_open() {
+            self.refuse(&request, LoginStatus::ServiceUnavailable);
+            return None;
+        }
         let known = portal.target.discover(&peer.grant).is_some();
         let (expected, nexus, params) = match carried {
             // What belongs to the session stays; segments and digests belong to the connection.
@@ -272,6 +282,7 @@ impl<L: LogicalUnit> Session<L> {
         self.framer.negotiated(params.digests, params.receive_segment as usize);
         let full = FullFeature::new((portal, ends, peer), nexus, params, request.cid, expected);
         self.phase = Phase::Full(Box::new(full));
+        self.orphan = None;
         self.watch_output();
         Some(())
     }
@@ -371,7 +382,7 @@ impl<L: LogicalUnit> Session<L> {
                 full.drop_tasks();
                 full.nexus.take()
             }
-            _ => None,
+            _ => self.orphan.take(),
         }
     }
 
