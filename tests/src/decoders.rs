@@ -12,6 +12,7 @@ use block_layer::format::superblock::Superblock;
 use block_layer::Pba;
 
 pub use crate::scsi_fuzz::cdb;
+pub use san_iscsi::fuzz::{login_text, pdu, session};
 pub use snapshots::fuzz::{catalogue, entry, key, map_page, mutations, space_table, touched};
 
 /// Feeds one input to a decoder.
@@ -26,10 +27,13 @@ pub const DECODERS: &[(&str, Decode)] = &[
     ("cut", cut),
     ("entry", entry),
     ("key", key),
+    ("login_text", login_text),
     ("map_page", map_page),
     ("membership", membership),
     ("mutations", mutations),
+    ("pdu", pdu),
     ("record", record),
+    ("session", session),
     ("space_table", space_table),
     ("summary", summary),
     ("superblock", superblock),
