@@ -7,6 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 # Debian 12: RocksDB 7.8 to link with, libclang for the bindings to it, a C compiler (docs/decisions/0001).
 PACKAGES=(build-essential pkg-config librocksdb-dev libclang-14-dev)
+# What single tests need besides: without it they are skipped. libiscsi's conformance suite.
+TOOLS=(libiscsi-bin python3-minimal)
 COMPONENTS=(rustfmt clippy)
 
 say() { printf '%s\n' "$*"; }
@@ -37,6 +39,15 @@ missing_packages() {
     fi
 }
 
+# Prints the tools of single tests that are not installed; nothing where there is no dpkg to ask.
+missing_tools() {
+    command -v dpkg-query >/dev/null || return 0
+    local package
+    for package in "${TOOLS[@]}"; do
+        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || say "$package"
+    done
+}
+
 missing_components() {
     local component
     for component in "${COMPONENTS[@]}"; do
@@ -53,7 +64,7 @@ install_needs() {
         say "Rust components to install: ${components[*]}"
         rustup component add "${components[@]}" || return 1
     fi
-    mapfile -t packages < <(missing_packages)
+    mapfile -t packages < <(missing_packages; missing_tools)
     [ "${#packages[@]}" -gt 0 ] || return 0
     if ! is_debian_12; then
         say "this is not Debian 12; install by hand: RocksDB 7.8 with headers, libclang, a C compiler" >&2
