@@ -1,5 +1,5 @@
-//! A target over disks in memory: for conformance suites, for real initiators, and, with `--null`, as the target
-//! without storage that benchmarks compare with.
+//! A target over disks in memory: for conformance suites, for real initiators, and, with `--null`, as the
+//! target without storage that benchmarks compare with.
 //!
 //!     memory_target [--listen ADDR:PORT]... [--luns N] [--size MIB] [--ro] [--null] [--threads N]
 //!                   [--chap USER:SECRET] [--mutual USER:SECRET] [--no-write-cache] [--advertise ADDR:PORT]

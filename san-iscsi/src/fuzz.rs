@@ -1,7 +1,7 @@
 //! What the fuzzers feed: PDUs, login text, and the whole machine of a session.
 //!
-//! Each takes any bytes, and panics only over a fault of ours. They run in `make fuzz` and, over a corpus, in the
-//! ordinary tests.
+//! Each takes any bytes, and panics only over a fault of ours. They run in `make fuzz` and, over a corpus, in
+//! the ordinary tests.
 
 use crate::mem::Hang;
 use crate::session::driver::{Driver, World, TARGET};
@@ -139,7 +139,8 @@ pub fn session(data: &[u8]) {
     assert_eq!(world.budget.available(), MEMORY, "memory is left");
 }
 
-/// A PDU out of a step: without additional headers, its length that of its data, its number the one that has its turn.
+/// A PDU out of a step: without additional headers, its length that of its data, its number the one that has
+/// its turn.
 fn made_right(step: &[u8], expected: [u8; 4]) -> Vec<u8> {
     let (header, data) = step.split_at(step.len().min(BHS_LEN));
     let mut bhs = [0; BHS_LEN];

@@ -1,7 +1,7 @@
 //! A session without a server, for tests and fuzzers: one disk in memory, bytes in, bytes out, time by hand.
 //!
-//! Invariants: everything runs on the caller's thread, in the order of its coming, and stops where the disk hangs; the
-//! same calls give the same bytes.
+//! Invariants: everything runs on the caller's thread, in the order of its coming, and stops where the disk
+//! hangs; the same calls give the same bytes.
 
 use super::registry::{Registry, Verdict};
 use super::{Ends, Entropy, Entry, Portal, PortalAddress, Session, Work, WorkId};

@@ -159,7 +159,8 @@ impl<L: LogicalUnit> Session<L> {
             }
         }
         if matches!(self.phase, Phase::Entering(..)) && !input.is_empty() && self.io.end.is_none() {
-            self.io.end(End::Refused(LoginStatus::InitiatorError)); // nobody speaks before the login is answered
+            // Nobody speaks before the login is answered.
+            self.io.end(End::Refused(LoginStatus::InitiatorError));
         }
         self.watch_output();
     }

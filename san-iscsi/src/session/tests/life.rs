@@ -1,4 +1,5 @@
-//! The life of a session: pings, news, logout, the end (RFC 7143 11.9, 11.14, 11.18; protocol rules 6, 8, 14).
+//! The life of a session: pings, news, logout, the end (RFC 7143 11.9, 11.14, 11.18; protocol rules 6, 8,
+//! 14).
 
 use super::*;
 use crate::mem::Hang;
