@@ -141,7 +141,7 @@ pub struct Buffer {
 impl Buffer {
     /// Its bytes.
     #[must_use]
-    pub fn as_mut(&mut self) -> &mut [u8] {
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + self.len]
     }
 
@@ -175,7 +175,7 @@ mod tests {
         for len in [1, 4096, 4097, 20_000] {
             let permit = budget.try_take(len).expect("room");
             let mut buffer = budget.buffer(len, permit);
-            buffer.as_mut().fill(7);
+            buffer.bytes_mut().fill(7);
             let bytes = buffer.freeze(len);
             assert_eq!(bytes.as_ptr().align_offset(ALIGN), 0);
             assert_eq!(&bytes[..], &vec![7; len][..]);

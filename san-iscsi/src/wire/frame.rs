@@ -176,7 +176,7 @@ impl Framer {
     pub fn body_space(&mut self) -> Option<&mut [u8]> {
         match &mut self.state {
             State::Body(Body { sink: Sink::Stage(buffer, at), left, .. }) if *left > 0 => {
-                Some(&mut buffer.as_mut()[*at..*at + *left])
+                Some(&mut buffer.bytes_mut()[*at..*at + *left])
             }
             _ => None,
         }
@@ -188,7 +188,7 @@ impl Framer {
         let Sink::Stage(buffer, at) = &mut body.sink else { return };
         let n = n.min(body.left);
         if self.digests.data {
-            body.crc = crc32c::crc32c_append(body.crc, &buffer.as_mut()[*at..*at + n]);
+            body.crc = crc32c::crc32c_append(body.crc, &buffer.bytes_mut()[*at..*at + n]);
         }
         *at += n;
         body.left -= n;
@@ -212,7 +212,7 @@ impl Body {
             Sink::Discard => {}
             Sink::Text(text) => text.extend_from_slice(data),
             Sink::Stage(buffer, at) => {
-                buffer.as_mut()[*at..*at + data.len()].copy_from_slice(data);
+                buffer.bytes_mut()[*at..*at + data.len()].copy_from_slice(data);
                 *at += data.len();
             }
         }

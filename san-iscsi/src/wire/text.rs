@@ -78,7 +78,7 @@ fn hex(text: &str) -> Option<Vec<u8>> {
 fn base64(text: &str) -> Option<Vec<u8>> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let body = text.trim_end_matches('=');
-    if body.is_empty() || text.len() % 4 != 0 || text.len() - body.len() > 2 {
+    if body.is_empty() || !text.len().is_multiple_of(4) || text.len() - body.len() > 2 {
         return None;
     }
     let (mut out, mut bits, mut have) = (Vec::new(), 0_u32, 0);
