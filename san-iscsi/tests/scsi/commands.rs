@@ -142,6 +142,7 @@ async fn write_same_repeats_its_block_or_zeroes() {
     assert_eq!(seat.send(0, &same(0x41, 0x08, 8), &[0xff; 512]).await.status, Status::Good);
     assert!(seat.read(0, 0, 8).await.iter().all(|byte| *byte == 0), "UNMAP, whatever the data");
     assert_eq!(seat.fails(0, &same(0x41, 0x10, 1), &[0; 512]).await, (5, 0x24, 0), "ANCHOR");
+    assert_eq!(seat.fails(0, &same(0x93, 0x08, 32769), &[0; 512]).await, (5, 0x24, 0), "too many");
     assert_eq!(seat.fails(0, &same(0x41, 0x08, 1), &[0; 1024]).await, (5, 0x24, 0));
 }
 
