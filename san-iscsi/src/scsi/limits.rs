@@ -20,11 +20,8 @@ pub const PHYSICAL_BLOCK: u64 = 4096;
 /// Bytes that one COMPARE AND WRITE compares.
 pub const COMPARE_MAX: u64 = 64 << 10;
 
-/// Bytes that one WRITE SAME with a count writes: MAXIMUM WRITE SAME LENGTH.
+/// Bytes that one WRITE SAME writes: MAXIMUM WRITE SAME LENGTH.
 pub const WRITE_SAME_MAX: u64 = 16 << 20;
-
-/// Bytes that one WRITE SAME without a count writes: up to the end of the unit.
-pub const WRITE_SAME_REST_MAX: u64 = 256 << 20;
 
 /// Bytes that one UNMAP unmaps, all its descriptors together.
 pub const UNMAP_MAX: u64 = 256 << 20;

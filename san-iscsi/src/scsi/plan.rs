@@ -3,9 +3,7 @@
 //! What comes out is in bytes and within the unit; nothing after it reads a CDB.
 
 use super::command::{Cdb, Response};
-use super::limits::{
-    COMPARE_MAX, PARAMETERS_MAX, TRANSFER_MAX, UNMAP_DESCRIPTORS, WRITE_SAME_MAX, WRITE_SAME_REST_MAX,
-};
+use super::limits::{COMPARE_MAX, PARAMETERS_MAX, TRANSFER_MAX, UNMAP_DESCRIPTORS, WRITE_SAME_MAX};
 use super::lu::Path;
 use super::opcodes::{Entry, Kind};
 use super::sense::Sense;
@@ -281,7 +279,7 @@ fn write_same<L: LogicalUnit>(
     let (lba, count) = blocks(entry, cdb);
     let range = if count == 0 { rest(path, lba)? } else { range(path, entry, cdb, WRITE_SAME_MAX)? };
     let at = if entry.usage.len() == 10 { 7 } else { 10 };
-    if range.len > WRITE_SAME_REST_MAX {
+    if range.len > WRITE_SAME_MAX {
         return Err(Response::check(Sense::cdb(at)));
     }
     let no_data = entry.usage.len() == 16 && cdb.has(1, 0x01);

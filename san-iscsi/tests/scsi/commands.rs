@@ -137,8 +137,11 @@ async fn write_same_repeats_its_block_or_zeroes() {
     assert_eq!(seat.read(0, 0, 17).await, [vec![5; 16 * 512], vec![0; 512]].concat());
     assert_eq!(seat.run(0, &same(0x93, 0x01, 8)).await.status, Status::Good, "NDOB has no data");
     assert_eq!(seat.read(0, 7, 2).await, [vec![0; 512], vec![5; 512]].concat());
-    assert_eq!(seat.send(0, &same(0x93, 0x08, 0), &[0; 512]).await.status, Status::Good, "up to the end");
-    assert!(seat.read(0, 0, 17).await.iter().all(|byte| *byte == 0));
+    assert_eq!(seat.fails(0, &same(0x93, 0x08, 0), &[0; 512]).await, (5, 0x24, 0), "the end is too far");
+    let last = long(0x93, 0, u64::from(BLOCKS) - 8, 0);
+    assert_eq!(seat.send(0, &last, &[6; 512]).await.status, Status::Good);
+    let tail = seat.good(0, &long(0x88, 0, u64::from(BLOCKS) - 9, 9)).await;
+    assert_eq!(tail, [vec![0; 512], vec![6; 4096]].concat(), "up to the end");
     assert_eq!(seat.send(0, &same(0x41, 0x08, 8), &[0xff; 512]).await.status, Status::Good);
     assert!(seat.read(0, 0, 8).await.iter().all(|byte| *byte == 0), "UNMAP, whatever the data");
     assert_eq!(seat.fails(0, &same(0x41, 0x10, 1), &[0; 512]).await, (5, 0x24, 0), "ANCHOR");
