@@ -2,14 +2,14 @@
 
 use super::{Volume, WriteOptions, IO_MAX};
 use crate::error::{Error, Retry};
-use crate::machine::op::{IoOp, Part, Reach, Source};
+use crate::machine::op::{IoOp, Part, Source};
 use crate::pages::View;
 use block_layer::BLOCK;
 
 impl Volume {
     /// Makes `len` bytes at `offset` what `source` has at `source_offset`, without copying data. All three
-    /// numbers are multiples of 4096; at most 16 MiB a call; atomic. A last block that the source's end cuts
-    /// short cannot be cloned: what a shrink left behind the end would become content of the other.
+    /// numbers are multiples of 4096; at most 16 MiB a call; atomic. Both ranges lie inside: a last block
+    /// that an end cuts short is not cloned, for what a shrink left behind that end would go with it.
     ///
     /// # Errors
     /// Unaligned, out of range, or one of the two does not exist; as [`Volume::write`] otherwise.
@@ -35,7 +35,7 @@ impl Volume {
             let (from_branch, from_view, from_size) = source.view()?;
             let (branch, _, size) = self.view()?;
             check_end(source, source_offset, len, from_size)?;
-            check_end(self, offset, len, size.next_multiple_of(BLOCK as u64))?;
+            check_end(self, offset, len, size)?;
             let _pin = engine.store.pin();
             let object = source.object_id();
             let pointers = match engine.pointers(from_branch, object, from_view, from_block, count).await {
@@ -56,7 +56,7 @@ impl Volume {
                 branch,
                 session: options.session.clone(),
                 frees: false,
-                reach: Reach::Inside,
+                reach: self.inside(offset + len),
                 parts: vec![share],
             };
             match engine.io(op).await {

@@ -64,7 +64,9 @@ impl Engine {
             }
             let (branch, parts) = (levels[0].0, prepared?);
             let session = session.clone();
-            match self.io(IoOp { dataset, branch, session, frees: false, reach: Reach::Inside, parts }).await
+            match self
+                .io(IoOp { dataset, branch, session, frees: false, reach: Reach::default(), parts })
+                .await
             {
                 Ok(_) => return Ok(()),
                 Err(Retry::Failed(e)) => return Err(e),

@@ -19,8 +19,8 @@ pub(super) struct Mode {
     pub(super) all: bool,
     /// Whether it frees space, on the whole.
     pub(super) frees: bool,
-    /// Where it may lie.
-    pub(super) reach: Reach,
+    /// It clears what lies behind the end, which must be here; otherwise it lies inside.
+    pub(super) behind: Option<u64>,
 }
 
 impl Volume {
@@ -104,10 +104,10 @@ impl Volume {
         }
         loop {
             let (branch, _, size) = self.view()?;
-            let span = match mode.reach {
-                Reach::Behind(end) if end != size => return Ok(()),
-                Reach::Inside => self.span(offset, len, size)?,
-                _ => self.span(offset, len, u64::MAX)?,
+            let (span, reach) = match mode.behind {
+                Some(end) if end != size => return Ok(()),
+                Some(end) => (self.span(offset, len, u64::MAX)?, Reach::Behind(end)),
+                None => (self.span(offset, len, size)?, self.inside(offset + len)),
             };
             let old = match self.read_old(branch, span, mode.all).await {
                 Err(e) if self.has_moved(&e, (branch, View::Live)) => continue,
@@ -119,7 +119,7 @@ impl Volume {
                 branch,
                 session: options.session.clone(),
                 frees: mode.frees,
-                reach: mode.reach,
+                reach,
                 parts: parts(span, &old)?,
             };
             match self.engine.io(op).await {
@@ -131,6 +131,14 @@ impl Volume {
                     again => again?,
                 },
             }
+        }
+    }
+
+    /// The reach of an operation whose range ends at byte `end` of this object: only object 0 has an end.
+    pub(super) fn inside(&self, end: u64) -> Reach {
+        match self.object {
+            ObjectId(0) => Reach::Inside(end),
+            _ => Reach::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::write::Mode;
 use super::{Volume, WriteOptions};
 use crate::error::Error;
-use crate::machine::op::{Part, Reach};
+use crate::machine::op::Part;
 use block_layer::{Buf, BLOCK, SECTOR};
 
 impl Volume {
@@ -17,7 +17,7 @@ impl Volume {
 
     /// As [`Volume::write_zeroes`], where no caller may reach.
     pub(super) async fn write_zeroes_beyond(&self, offset: u64, len: u64) -> Result<(), Error> {
-        let mode = Mode { frees: true, reach: Reach::Behind(offset), ..Mode::default() };
+        let mode = Mode { frees: true, behind: Some(offset), ..Mode::default() };
         self.zero(offset, len, &WriteOptions::default(), mode).await
     }
 

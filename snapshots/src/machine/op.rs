@@ -38,15 +38,21 @@ pub struct IoOp {
 }
 
 /// Where an operation may lie.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Inside the dataset.
-    #[default]
-    Inside,
+    /// Inside the dataset: up to this byte of object 0, which the end may have come short of since.
+    Inside(u64),
     /// Anywhere: it changes no content.
     Anywhere,
     /// Behind the dataset's end, which must be at this byte: it clears what a shrink left there.
     Behind(u64),
+}
+
+impl Default for Reach {
+    /// Nowhere in object 0.
+    fn default() -> Reach {
+        Reach::Inside(0)
+    }
 }
 
 /// One change.

@@ -55,7 +55,11 @@ impl State {
         let dataset =
             self.catalogue.datasets.get(&op.dataset).ok_or(Refusal::Refused(not_found(op.dataset)))?;
         let size = match op.reach {
-            Reach::Inside => dataset.size,
+            // Part of the last block would do for its pages, but not for the command.
+            Reach::Inside(end) if end > dataset.size => {
+                return Err(Refusal::Refused(Error::OutOfRange { size: dataset.size }))
+            }
+            Reach::Inside(_) => dataset.size,
             Reach::Anywhere => u64::MAX,
             // A rollback or a resize came between: what lies there may be content now.
             Reach::Behind(end) if end != dataset.size => return Err(Refusal::Bounce(Seq(0))),
