@@ -27,4 +27,13 @@ chmod 755 "$policy"
 
 export DEBIAN_FRONTEND=noninteractive
 apt-get -o DPkg::Lock::Timeout=600 -q update
-apt-get -o DPkg::Lock::Timeout=600 -q install --yes --no-install-recommends "$@"
+packages=("$@")
+# QEMU's iSCSI driver only fits tools of its own version, and apt would rather remove the tools than say so:
+# both are asked for in one version, that of the tools that are there if it can be had.
+if [[ " $* " == *" qemu-block-extra "* ]]; then
+    have=$(dpkg-query -W -f '${Version}' qemu-utils 2>/dev/null || true)
+    version=$(apt-cache madison qemu-block-extra | awk -v have="$have" '$3 == have { print $3; exit }')
+    version=${version:-$(apt-cache policy qemu-block-extra | awk '$1 == "Candidate:" { print $2 }')}
+    packages+=("qemu-utils=$version" "qemu-block-extra=$version")
+fi
+apt-get -o DPkg::Lock::Timeout=600 -q install --yes --no-install-recommends --allow-downgrades "${packages[@]}"

@@ -7,8 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 # Debian 12: RocksDB 7.8 to link with, libclang for the bindings to it, a C compiler (docs/decisions/0001).
 PACKAGES=(build-essential pkg-config librocksdb-dev libclang-14-dev)
-# What single tests need besides: without it they are skipped. libiscsi's conformance suite.
-TOOLS=(libiscsi-bin python3-minimal)
+# What single tests and the demonstration need besides: libiscsi's tools and conformance suite, QEMU's client.
+TOOLS=(libiscsi-bin python3-minimal qemu-utils qemu-block-extra)
 COMPONENTS=(rustfmt clippy)
 
 say() { printf '%s\n' "$*"; }

@@ -1,14 +1,95 @@
 #!/usr/bin/env bash
-# make demo: installs what the build needs and runs the demonstration. Today that is the storage engine.
+# make demo: installs what is missing, builds, and shows the server at work: a pool in a file, a volume, a
+# snapshot, a clone, a LUN for one initiator only, and QEMU's own iSCSI client reading and writing it.
 . "$(dirname "$0")/common.sh"
 find_rust
-install_needs || die "the demonstration needs these packages: ${PACKAGES[*]}"
+install_needs || die "the demonstration needs these packages: ${PACKAGES[*]} ${TOOLS[*]}"
 find_rocksdb
 
-say "Ashlar today is its storage engine, as libraries. There is no server yet: nothing is exported over"
-say "iSCSI or NFS, and this demonstration does not pretend to."
-if ! [ -e tests/examples/demo.rs ]; then
-    say "The engine's demonstration (tests/examples/demo.rs) is not written yet; this builds what exists."
-    exec cargo build --release --workspace
+say "Building (the first time takes some minutes) ..."
+cargo build --quiet --release --package ashlar-cli
+target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+PATH="$target/release:$PATH"
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/ashlar-demo.XXXXXX")
+server=
+finish() {
+    if [ -n "$server" ]; then kill "$server" 2>/dev/null && wait "$server" || true; fi
+    rm -rf "$dir"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# Shows a command and runs it.
+show() { printf '\n$ %s\n' "$*"; "$@"; }
+
+# A port that nobody listens on.
+port=33260
+while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
+
+export ASHLAR_SOCKET=$dir/state/ashlar.sock
+printf '\n$ ashlar serve --state-dir %s --iscsi-listen 127.0.0.1:%s &\n' "$dir/state" "$port"
+ashlar serve --state-dir "$dir/state" --iscsi-listen "127.0.0.1:$port" 2>"$dir/log" &
+server=$!
+deadline=$((SECONDS + 30))
+until [ -S "$ASHLAR_SOCKET" ]; do
+    if ! kill -0 "$server" 2>/dev/null || [ "$SECONDS" -gt "$deadline" ]; then
+        cat "$dir/log" >&2
+        die "the server did not start"
+    fi
+    sleep 0.05
+done
+
+host=iqn.2026-11.io.ashlar:demo-host
+show ashlar pool create demo --device "$dir/disk:2G"
+show ashlar volume create demo/vm1 --size 20G
+show ashlar host create hypervisor --iqn $host --network 127.0.0.0/8
+show ashlar lun map demo/vm1 --host hypervisor
+iqn=$(ashlar status --json | sed -n 's/.*"target": "\(.*\)".*/\1/p')
+
+say
+say "The initiator that was named finds its disk; another one finds nothing, as though there were none:"
+show iscsi-ls -i $host -s "iscsi://127.0.0.1:$port"
+show iscsi-ls -i iqn.2026-11.io.ashlar:stranger -s "iscsi://127.0.0.1:$port" || true
+
+# QEMU's options for LUN $1, each with $2 before it.
+drive() {
+    printf "$2%s," driver=iscsi transport=tcp "portal=127.0.0.1:$port" "target=$iqn" "lun=$1"
+    printf "$2%s" "initiator-name=$host"
+}
+# Runs qemu-io on LUN $1.
+io() {
+    local lun=$1
+    shift
+    show qemu-io --image-opts "driver=raw,$(drive "$lun" file.)" "$@"
+}
+say
+say "QEMU writes 64 MiB; then a snapshot, other data, and a clone of the snapshot:"
+io 0 -c "write -P 0x11 0 32M" -c "write -P 0x11 32M 32M" -c flush
+show ashlar snapshot create demo/vm1@first
+io 0 -c "write -P 0x22 0 32M" -c flush
+show ashlar clone demo/vm1@first demo/vm2
+show ashlar lun map demo/vm2 --host hypervisor
+
+say
+say "kill -9 of the server, and a new start: what was acknowledged is there, the clone is what vm1 was then."
+kill -9 "$server"
+wait "$server" 2>/dev/null || true
+ashlar serve --state-dir "$dir/state" --iscsi-listen "127.0.0.1:$port" 2>>"$dir/log" &
+server=$!
+until ashlar status >/dev/null 2>&1; do sleep 0.05; done
+io 0 -c "read -P 0x22 0 32M"
+io 1 -c "read -P 0x11 0 32M"
+show ashlar volume list
+show ashlar status
+
+say
+say "To attach a hypervisor, give it a host entry (--iqn, --network, CHAP) and a listener it can reach, then:"
+say "  Linux, Proxmox   iscsiadm -m discovery -t sendtargets -p ADDRESS:PORT && iscsiadm -m node --login"
+say "  QEMU             -drive $(drive 0 ""),if=virtio"
+say "  ESXi             esxcli iscsi adapter discovery sendtarget add -A vmhba64 -a ADDRESS:PORT"
+say "  Windows          New-IscsiTargetPortal -TargetPortalAddress ADDRESS; Connect-IscsiTarget -NodeAddress $iqn"
+if [ -t 0 ]; then
+    say
+    read -r -p "The server runs on 127.0.0.1:$port until you press Enter. " _ || true
 fi
-exec cargo run --quiet --release --package ashlar-tests --example demo

@@ -1,6 +1,7 @@
 //! Whole-system tests: the crash simulation, real processes under `kill -9`, benchmarks.
 
 pub mod bench;
+pub mod daemon;
 pub mod decoders;
 mod elastic;
 pub mod files;
