@@ -36,4 +36,5 @@ if [[ " $* " == *" qemu-block-extra "* ]]; then
     version=${version:-$(apt-cache policy qemu-block-extra | awk '$1 == "Candidate:" { print $2 }')}
     packages+=("qemu-utils=$version" "qemu-block-extra=$version")
 fi
-apt-get -o DPkg::Lock::Timeout=600 -q install --yes --no-install-recommends --allow-downgrades "${packages[@]}"
+apt-get -o DPkg::Lock::Timeout=600 -q install --yes --no-install-recommends --allow-downgrades \
+    "${packages[@]}"

@@ -88,7 +88,8 @@ say "To attach a hypervisor, give it a host entry (--iqn, --network, CHAP) and a
 say "  Linux, Proxmox   iscsiadm -m discovery -t sendtargets -p ADDRESS:PORT && iscsiadm -m node --login"
 say "  QEMU             -drive $(drive 0 ""),if=virtio"
 say "  ESXi             esxcli iscsi adapter discovery sendtarget add -A vmhba64 -a ADDRESS:PORT"
-say "  Windows          New-IscsiTargetPortal -TargetPortalAddress ADDRESS; Connect-IscsiTarget -NodeAddress $iqn"
+say "  Windows          New-IscsiTargetPortal -TargetPortalAddress ADDRESS"
+say "                   Connect-IscsiTarget -NodeAddress $iqn"
 if [ -t 0 ]; then
     say
     read -r -p "The server runs on 127.0.0.1:$port until you press Enter. " _ || true
