@@ -65,7 +65,9 @@ impl BlockSize {
 pub struct Device<L> {
     /// How it presents itself.
     pub identity: Identity,
-    /// Its storage; none while its pool cannot be used: the LUN stays, and answers NOT READY.
+    /// Its storage; none while its pool cannot be used: the LUN stays, and answers NOT READY. Another one
+    /// than before gives each nexus a new source: what must tell lost writes to those who wrote stays the
+    /// same.
     pub unit: Option<Arc<L>>,
     /// Bytes in a logical block.
     pub block_size: BlockSize,

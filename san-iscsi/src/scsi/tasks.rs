@@ -163,6 +163,10 @@ impl TaskSet {
     }
 
     async fn until<T>(&self, check: impl Fn(&mut State) -> Option<T>) -> T {
+        // Nearly always there is nothing to wait for, and then nothing to be registered for.
+        if let Some(value) = check(&mut self.lock()) {
+            return value;
+        }
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();

@@ -6,4 +6,5 @@ mod copying;
 mod hanging;
 mod inventory;
 mod masking;
+mod random;
 mod reserving;
