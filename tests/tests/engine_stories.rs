@@ -450,6 +450,10 @@ fn a_nearly_full_index_takes_no_references_and_no_new_entries_but_removals() {
     full(story.run(volume.clone_range(8 * MIB, &volume, 0, 64 << 10, &options)));
     full(story.run(volume.write(8 * MIB, noise(2, BLOCK), &options)));
     full(story.run(engine.edit(id, &[edit("new", Some(b"1"))], None)).map(drop));
+    full(story.run(engine.snapshot(&[(id, "s")])).map(drop));
+    full(story.run(engine.create_dataset("second", 1, MIB, b"")).map(drop));
+    story.run(engine.edit(id, &[edit("old", None), edit("renamed", Some(b"1"))], None)).unwrap();
+    story.run(engine.edit(id, &[edit("renamed", None), edit("old", Some(b"1"))], None)).unwrap();
     story.run(engine.edit(id, &[edit("old", Some(b"2"))], None)).unwrap();
     story.run(engine.edit(id, &[edit("old", None)], None)).unwrap();
     story.run(volume.write_zeroes(0, 64 << 10, &options)).unwrap();

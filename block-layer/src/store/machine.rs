@@ -146,12 +146,6 @@ impl Tx<'_> {
         Ok(self.alloc.check_room(blocks, purpose)?)
     }
 
-    /// Whether the index is nearly full: nothing may be ordered that makes it grow for good (design rule 12).
-    #[must_use]
-    pub fn is_index_full(&self) -> bool {
-        self.index_full
-    }
-
     /// Finds room for `blocks` (one [`BLOCK`] of data and its CRC-32C each) and writes them there with this
     /// batch. Returns the runs, in the order of the blocks.
     ///

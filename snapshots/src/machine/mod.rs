@@ -29,6 +29,7 @@ use crate::held::Held;
 use crate::ids::{BranchId, Epoch};
 use crate::map::{Partial, Pointer, Slot};
 use crate::pages::{PageCache, View, PAGE_BYTES};
+use block_layer::alloc::Purpose;
 use block_layer::index::{Batch, Index};
 use block_layer::store::{Contradiction, Machine, Refusal, Tx};
 use block_layer::{Seq, BLOCK};
@@ -126,12 +127,10 @@ impl Machine for Keyspace {
             Op::Io(io) => state.order_io(io, tx),
             Op::Admin(Admin::Reclaim(step)) => state.order_reclaim(step, tx),
             Op::Admin(Admin::WorkOff(step)) => state.order_work_off(step, tx),
-            Op::Admin(Admin::Create { .. } | Admin::Clone { .. } | Admin::Snapshot(_))
-                if tx.is_index_full() =>
-            {
-                return Err(Refusal::NoSpace);
-            }
             Op::Admin(admin) => {
+                if matches!(admin, Admin::Create { .. } | Admin::Clone { .. } | Admin::Snapshot(_)) {
+                    tx.check_index(Purpose::Write)?;
+                }
                 let (reply, mutations) = state.order_admin(admin)?;
                 tx.mutate(|out| mutations.iter().for_each(|m| m.encode(out)));
                 Ok(reply)

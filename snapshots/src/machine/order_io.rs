@@ -110,10 +110,6 @@ impl State {
             Part::Unmap { object, block, count } => {
                 self.check_range(branch, size, *object, *block, *count, tx)
             }
-            Part::Share { pointers, .. } if tx.is_index_full() && pointers.iter().any(Option::is_some) => {
-                Err(Refusal::NoSpace)
-            }
-            Part::Entry(entry) if tx.is_index_full() && entry.value.is_some() => Err(Refusal::NoSpace),
             Part::Share { object, block, from, pointers } => {
                 self.check_range(branch, size, *object, *block, pointers.len() as u64, tx)?;
                 self.check_source(*from, pointers)?;
