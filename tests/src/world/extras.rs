@@ -11,7 +11,6 @@ use super::options::{Options, Trouble, DATA_AT, KIB, MIB};
 use super::work::resize;
 use crate::sim::Rng;
 use snapshots::engine::{EntryCondition, EntryEdit};
-use snapshots::machine::op::Admin;
 use snapshots::{DatasetId, Error, Session, SnapshotId};
 use std::sync::Arc;
 use std::time::Duration;
