@@ -14,6 +14,7 @@ use super::sense::Sense;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -47,6 +48,8 @@ struct State {
     first: u64,
     /// Commands that run now, of any epoch.
     running: usize,
+    /// Who waits for a change.
+    waiting: usize,
     /// Unit attention conditions, oldest first.
     attentions: Vec<(u8, u8)>,
 }
@@ -82,6 +85,10 @@ impl State {
 pub(crate) struct TaskSet {
     state: Mutex<State>,
     changed: Notify,
+    /// Whether there is a unit attention condition, as the state says: asked for every command.
+    attention: AtomicBool,
+    /// The state's epoch, for the same reason.
+    epoch: AtomicU64,
 }
 
 impl TaskSet {
@@ -92,11 +99,13 @@ impl TaskSet {
 
     /// Takes the next unit attention, if there is one.
     pub(crate) fn take_attention(&self) -> Option<Sense> {
+        if !self.attention.load(Ordering::SeqCst) {
+            return None;
+        }
         let mut state = self.lock();
-        (!state.attentions.is_empty()).then(|| {
-            let (asc, ascq) = state.attentions.remove(0);
-            Sense::attention(asc, ascq)
-        })
+        let taken = (!state.attentions.is_empty()).then(|| state.attentions.remove(0));
+        self.attention.store(!state.attentions.is_empty(), Ordering::SeqCst);
+        taken.map(|(asc, ascq)| Sense::attention(asc, ascq))
     }
 
     /// Establishes a unit attention condition; one that is there already is not doubled.
@@ -104,6 +113,7 @@ impl TaskSet {
         let mut state = self.lock();
         if !state.attentions.contains(&attention) {
             state.attentions.push(attention);
+            self.attention.store(true, Ordering::SeqCst);
         }
     }
 
@@ -141,7 +151,7 @@ impl TaskSet {
     pub(crate) fn fence(self: &Arc<Self>, abort: bool) -> impl Future<Output = ()> + Send + use<> {
         let mut state = self.lock();
         if abort {
-            state.abort();
+            self.epoch.store(state.abort(), Ordering::SeqCst);
         }
         state.drains += 1;
         drop(state);
@@ -155,7 +165,7 @@ impl TaskSet {
     pub(crate) fn close(&self) -> bool {
         let mut state = self.lock();
         state.closed = true;
-        state.abort();
+        self.epoch.store(state.abort(), Ordering::SeqCst);
         let runs = state.running > 0;
         drop(state);
         self.changed.notify_waiters();
@@ -170,19 +180,46 @@ impl TaskSet {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            if let Some(value) = check(&mut self.lock()) {
-                return value;
-            }
+            let _waiting = {
+                let mut state = self.lock();
+                if let Some(value) = check(&mut state) {
+                    return value;
+                }
+                state.waiting += 1;
+                Waiting(self)
+            };
             changed.await;
+        }
+    }
+
+    /// Changes the state, and wakes whoever waits for that.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        let waiting = state.waiting > 0;
+        drop(state);
+        if waiting {
+            self.changed.notify_waiters();
         }
     }
 }
 
 impl State {
-    fn abort(&mut self) {
+    /// Returns the new epoch.
+    fn abort(&mut self) -> u64 {
         self.epoch += 1;
         self.first += self.generations.len() as u64;
         self.generations.clear();
+        self.epoch
+    }
+}
+
+/// One who waits for a change, however that ends.
+struct Waiting<'a>(&'a TaskSet);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().waiting -= 1;
     }
 }
 
@@ -220,15 +257,14 @@ impl Ticket {
 
     /// Whether it was aborted meanwhile.
     pub(crate) fn is_aborted(&self) -> bool {
-        self.set.lock().epoch != self.epoch
+        self.set.epoch.load(Ordering::SeqCst) != self.epoch
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(generation) = self.generation {
-            self.set.lock().leave(generation);
-            self.set.changed.notify_waiters();
+            self.set.change(|state| state.leave(generation));
         }
     }
 }
@@ -239,8 +275,7 @@ pub(crate) struct Running(Arc<TaskSet>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.lock().running -= 1;
-        self.0.changed.notify_waiters();
+        self.0.change(|state| state.running -= 1);
     }
 }
 
