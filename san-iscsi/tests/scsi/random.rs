@@ -68,7 +68,8 @@ fn arbitrary(random: &mut Random, usage: &[u8]) -> (Vec<u8>, Vec<u8>) {
             cdb[2] = [1, 3, 5, 6, 7, 8][random.below(6) as usize];
             cdb[5..9].copy_from_slice(&24_u32.to_be_bytes());
             data.truncate(24);
-            (data[..7].fill(0), data[8..15].fill(0));
+            data[..7].fill(0);
+            data[8..15].fill(0);
             (data[7], data[15]) = (random.below(3) as u8, random.below(3) as u8);
         }
         0x83 if data.len() >= 108 => {
