@@ -1,7 +1,7 @@
 //! A target over disks in memory: for conformance suites, for real initiators, and, with `--null`, as the
 //! target without storage that benchmarks compare with.
 //!
-//!     memory_target [--listen ADDR:PORT]... [--luns N] [--size MIB] [--ro] [--null] [--threads N]
+//!     memory_target [--listen ADDR:PORT]... [--luns N] [--size MIB] [--ro] [--null] [--threads N] [--4k]
 //!                   [--chap USER:SECRET] [--mutual USER:SECRET] [--no-write-cache] [--advertise ADDR:PORT]
 //!
 //! It prints one line when it is ready, and stops gracefully when its input ends.
@@ -17,7 +17,7 @@ use san_iscsi::scsi::inventory::{
 use san_iscsi::scsi::runtime::{Detached, Runtime};
 use san_iscsi::scsi::Target;
 use san_iscsi::server::{Config, PortalConfig, Server};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +52,8 @@ fn main() {
         });
         let _ = ended.await;
         server.stop().await;
-        println!("stopped, {} bytes are still held", BUDGET - server.memory_free());
+        // Whoever started it may not listen any more.
+        let _ = writeln!(std::io::stdout(), "stopped, {} bytes still held", BUDGET - server.memory_free());
     });
 }
 
@@ -92,6 +93,7 @@ struct Options {
     chap: Option<Login>,
     mutual: Option<Login>,
     write_cache: bool,
+    block_size: BlockSize,
 }
 
 impl Options {
@@ -107,6 +109,7 @@ impl Options {
             chap: None,
             mutual: None,
             write_cache: true,
+            block_size: BlockSize::B512,
         };
         while let Some(flag) = args.next() {
             let mut value = || args.next().unwrap_or_else(|| fail(&format!("{flag} wants a value")));
@@ -121,6 +124,7 @@ impl Options {
                 "--chap" => o.chap = Some(login(&value())),
                 "--mutual" => o.mutual = Some(login(&value())),
                 "--no-write-cache" => o.write_cache = false,
+                "--4k" => o.block_size = BlockSize::B4096,
                 _ => fail(&format!("{flag} is no option")),
             }
         }
@@ -162,7 +166,7 @@ fn inventory(o: &Options) -> Inventory<Unit> {
             revision: "1".into(),
         },
         unit: Some(Arc::new(unit())),
-        block_size: BlockSize::B512,
+        block_size: o.block_size,
         content: 0,
         saved_reservations: Bytes::new(),
     };
