@@ -9,7 +9,7 @@ use crate::map::{codec, Partial};
 use crate::touched::Touched;
 use block_layer::index::Batch;
 use rustc_hash::FxHashMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A map page of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +48,8 @@ pub(crate) struct Generation {
     touched: BTreeMap<(BranchId, Epoch, ObjectId, u64), TouchedChange>,
     /// Everything else: the last value put, or `None` when it was deleted.
     values: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Branches that were made in it.
+    made: BTreeSet<BranchId>,
     bytes: u64,
 }
 
@@ -60,6 +62,17 @@ impl Generation {
     /// Memory it holds, about, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Notes that a branch was made.
+    pub(crate) fn make(&mut self, branch: BranchId) {
+        self.made.insert(branch);
+        self.bytes += TOUCH_BYTES;
+    }
+
+    /// Whether a branch was made in it: nothing older has anything of it.
+    pub(crate) fn has_made(&self, branch: BranchId) -> bool {
+        self.made.contains(&branch)
     }
 
     /// The versions of a page in it, oldest first.

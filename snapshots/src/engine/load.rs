@@ -3,7 +3,7 @@
 //! A load notes itself before it reads the index, so that what is applied meanwhile is laid over the page
 //! before anyone uses it.
 
-use super::versions::{levels, resolve, Level, Resolved};
+use super::versions::{resolve, Levels, Resolved};
 use super::Engine;
 use crate::catalogue::SnapshotId;
 use crate::error::Error;
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 enum Plan {
     There,
     Wait(oneshot::Receiver<()>),
-    Load(Vec<Level>),
+    Load(Levels),
 }
 
 /// Takes the note of a load back when the load ends in any way.
@@ -60,11 +60,10 @@ impl Engine {
             return Plan::Wait(wait);
         }
         state.loading.insert((key, view), Loading::default());
-        let generations = state.frozen.as_deref().into_iter().chain([&state.active]);
-        Plan::Load(levels(&state.catalogue, generations, key, view))
+        Plan::Load(Levels::of(&mut state, key, view))
     }
 
-    async fn run_load(&self, key: PageKey, view: View, levels: Vec<Level>) -> Result<(), Error> {
+    async fn run_load(&self, key: PageKey, view: View, levels: Levels) -> Result<(), Error> {
         let _note = Note { space: &self.space, key, view };
         let resolved = self.resolve(levels).await?;
         let mut state = self.space.lock();
@@ -82,8 +81,11 @@ impl Engine {
         Ok(())
     }
 
-    async fn resolve(&self, levels: Vec<Level>) -> Result<Resolved, Error> {
+    async fn resolve(&self, levels: Levels) -> Result<Resolved, Error> {
         let index = self.store.index().clone();
+        if levels.are_in_memory() {
+            return resolve(&*index, levels);
+        }
         unblock(&**self.store.runtime(), move || resolve(&*index, levels)).await
     }
 
@@ -94,11 +96,7 @@ impl Engine {
 
     /// As [`Engine::page_behind`], and how it came about.
     pub(super) async fn resolve_behind(&self, key: PageKey, view: View) -> Result<Resolved, Error> {
-        let levels = {
-            let state = self.space.lock();
-            let generations = state.frozen.as_deref().into_iter().chain([&state.active]);
-            levels(&state.catalogue, generations, key, view)
-        };
+        let levels = Levels::all(&self.space.lock(), key, view);
         self.resolve(levels).await
     }
 

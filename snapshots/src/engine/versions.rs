@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::generation::{Generation, PageKey, Version};
 use crate::ids::Epoch;
 use crate::key::{prefix_end, MapKey};
+use crate::machine::State;
 use crate::map::{codec, Page, Partial};
 use crate::pages::View;
 use block_layer::index::Index;
@@ -22,6 +23,48 @@ pub(super) struct Level {
     limit: Epoch,
     /// What the generations have: frozen first.
     deltas: Vec<(Epoch, Version)>,
+    /// The branch was made since the last checkpoint: the index has nothing of it.
+    fresh: bool,
+}
+
+/// Where the versions of a page are, and what need not be asked for any more.
+pub(super) struct Levels {
+    levels: Vec<Level>,
+    /// The page as it is below them, if that is known.
+    base: Option<Base>,
+}
+
+/// A page that was in memory.
+struct Base {
+    page: Box<Page>,
+    newest: Epoch,
+}
+
+impl Levels {
+    /// The levels of a page down to the first whose page is in memory.
+    pub(super) fn of(state: &mut State, key: PageKey, view: View) -> Levels {
+        let generations = state.frozen.as_deref().into_iter().chain([&state.active]);
+        let mut levels = levels(&state.catalogue, generations, key, view);
+        for at in 0..levels.len() {
+            if let Some(cached) = state.cached_at(levels[at].key, levels[at].limit) {
+                let base = Base { page: cached.page.clone(), newest: cached.newest };
+                levels.truncate(at);
+                return Levels { levels, base: Some(base) };
+            }
+        }
+        Levels { levels, base: None }
+    }
+
+    /// All levels, whatever is in memory.
+    pub(super) fn all(state: &State, key: PageKey, view: View) -> Levels {
+        let generations = state.frozen.as_deref().into_iter().chain([&state.active]);
+        Levels { levels: levels(&state.catalogue, generations, key, view), base: None }
+    }
+
+    /// Whether they are resolved without the index.
+    pub(super) fn are_in_memory(&self) -> bool {
+        self.levels.iter().all(|level| level.fresh)
+    }
 }
 
 /// A page, resolved.
@@ -51,7 +94,8 @@ pub(super) fn levels<'a>(
         let key = PageKey { branch, ..key };
         let older = |(epoch, _): &&(Epoch, Version)| *epoch <= limit;
         let deltas = generations.clone().flat_map(|g| g.versions(key).iter().filter(older).cloned());
-        levels.push(Level { key, limit, deltas: deltas.collect() });
+        let fresh = generations.clone().any(|generation| generation.has_made(branch));
+        levels.push(Level { key, limit, deltas: deltas.collect(), fresh });
         let Some(record) = catalogue.branches.get(&branch) else { return levels };
         let flat = record.flat.is_some_and(|flat| limit >= flat);
         match record.origin {
@@ -61,8 +105,8 @@ pub(super) fn levels<'a>(
     }
 }
 
-/// Lays the versions of `levels` over one another.
-pub(super) fn resolve(index: &dyn Index, levels: Vec<Level>) -> Result<Resolved, Error> {
+/// Lays the versions of `levels` over one another, and over what is below them.
+pub(super) fn resolve(index: &dyn Index, Levels { levels, base }: Levels) -> Result<Resolved, Error> {
     let mut sum = Partial::default();
     let (mut versions, mut newest, mut depth) = (0_u8, Epoch::ZERO, 0);
     for level in levels {
@@ -81,7 +125,15 @@ pub(super) fn resolve(index: &dyn Index, levels: Vec<Level>) -> Result<Resolved,
             break;
         }
     }
-    Ok(Resolved { page: Page::resolve_from([&sum]), versions, newest, depth })
+    let page = match base {
+        Some(Base { mut page, newest: below }) => {
+            page.apply(&sum);
+            newest = newest.max(below);
+            page
+        }
+        None => Page::resolve_from([&sum]),
+    };
+    Ok(Resolved { page, versions, newest, depth })
 }
 
 /// The versions of a page in its own branch, born after `before` and at or before the level's limit, oldest
@@ -126,7 +178,7 @@ impl Level {
         // A complete version is enough if it is the newest, and what the generations have need not be:
         // reclaim completes old versions while newer ones are in the index only.
         let newest = all.get(&std::cmp::Reverse(self.limit));
-        if !newest.is_some_and(|version| version.partial.is_complete()) {
+        if !self.fresh && !newest.is_some_and(|version| version.partial.is_complete()) {
             read_versions(index, self.key, self.limit, &mut |epoch, partial| {
                 let version = all.entry(std::cmp::Reverse(epoch)).or_default();
                 if !version.dropped {

@@ -95,7 +95,11 @@ impl State {
     }
 
     fn put_branch(&mut self, seq: Seq, branch: Branch) -> (Vec<u8>, Option<Vec<u8>>) {
-        let old = self.catalogue.branches.get(&branch.id).map_or(&[][..], |b| &b.trims);
+        let known = self.catalogue.branches.get(&branch.id);
+        if known.is_none() {
+            self.active.make(branch.id);
+        }
+        let old = known.map_or(&[][..], |b| &b.trims);
         if *old != branch.trims {
             self.trims_changed.insert(branch.id, seq);
         }

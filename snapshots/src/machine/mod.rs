@@ -28,7 +28,7 @@ use crate::generation::{Generation, PageKey};
 use crate::held::Held;
 use crate::ids::{BranchId, Epoch};
 use crate::map::{Partial, Pointer, Slot};
-use crate::pages::{PageCache, View, PAGE_BYTES};
+use crate::pages::{Cached, PageCache, View, PAGE_BYTES};
 use block_layer::alloc::Purpose;
 use block_layer::index::{Batch, Index};
 use block_layer::store::{Contradiction, Machine, Refusal, Tx};
@@ -225,6 +225,20 @@ impl State {
                 snapshot.is_some_and(|s| s.reclaim.is_none())
             }
         }
+    }
+
+    /// A cached page that says what a branch held at the end of `epoch`: that view's own, or the live one if
+    /// nothing was written there since.
+    pub(crate) fn cached_at(&mut self, key: PageKey, epoch: Epoch) -> Option<&Cached> {
+        let own = View::At(epoch);
+        if self.pages.get(key, own).is_some() {
+            return self.pages.get(key, own).map(|cached| &*cached);
+        }
+        // What a discard hides from the live side is still there at the epoch.
+        if self.is_discarded(key) || !self.is_whole(key.branch, View::Live) {
+            return None;
+        }
+        self.pages.get(key, View::Live).map(|cached| &*cached).filter(|cached| cached.newest <= epoch)
     }
 
     /// Whether a view still holds a page: its reclaim has not passed it.
