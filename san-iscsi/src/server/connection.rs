@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 /// Bytes that are read at once, into memory that all connections of a thread share.
-const READ: usize = 128 << 10;
+const READ: usize = 64 << 10;
 /// A data segment that lacks this much or more is read straight into its place.
 const DIRECT: usize = 16 << 10;
 /// Bytes that are read before the answers to what came are sent.

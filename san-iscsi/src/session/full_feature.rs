@@ -27,6 +27,7 @@ use crate::wire::{
     PduFault, Reject, RejectReason, Request, Sn, TaskManagementRequest, TaskTag, TextRequest, TransferTag,
     Window,
 };
+use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -67,7 +68,7 @@ pub(super) enum Ordered {
     Command(WorkId),
     Management(TaskManagementRequest),
     Text(TextRequest, Vec<u8>),
-    Nop(NopOut, Vec<u8>),
+    Nop(NopOut, Bytes),
     Logout(LogoutRequest),
 }
 
@@ -194,10 +195,14 @@ impl<L: LogicalUnit> FullFeature<L> {
     }
 
     fn on_request(&mut self, request: Request, sink: Sink, io: &mut Io<L>) {
-        let data = |sink| match sink {
+        let text = |sink| match sink {
             Sink::Text(text) => text,
-            Sink::Stage(buffer, len) => buffer.as_ref()[..len].to_vec(),
-            Sink::Discard => Vec::new(),
+            Sink::Stage(..) | Sink::Discard => Vec::new(),
+        };
+        // A ping's data holds its permit until it has gone back.
+        let staged = |sink| match sink {
+            Sink::Stage(buffer, len) => buffer.freeze(len),
+            Sink::Text(_) | Sink::Discard => Bytes::new(),
         };
         let (order, item) = match request {
             Request::ScsiCommand(command) => {
@@ -205,8 +210,8 @@ impl<L: LogicalUnit> FullFeature<L> {
                 (command.order, Ordered::Command(id))
             }
             Request::TaskManagement(request) => (request.order, Ordered::Management(request)),
-            Request::Text(request) => (request.order, Ordered::Text(request, data(sink))),
-            Request::NopOut(request) => (request.order, Ordered::Nop(request, data(sink))),
+            Request::Text(request) => (request.order, Ordered::Text(request, text(sink))),
+            Request::NopOut(request) => (request.order, Ordered::Nop(request, staged(sink))),
             Request::Logout(request) => (request.order, Ordered::Logout(request)),
             Request::Login(_) | Request::DataOut(_) | Request::Snack(_) => return,
         };
@@ -230,7 +235,7 @@ impl<L: LogicalUnit> FullFeature<L> {
             Ordered::Command(id) => self.begin(id, io),
             Ordered::Management(request) => self.manage(request, io),
             Ordered::Text(request, data) => self.on_text(&request, &data, io),
-            Ordered::Nop(request, data) => self.on_nop(&request, &data, io),
+            Ordered::Nop(request, data) => self.on_nop(&request, data, io),
             Ordered::Logout(request) => self.on_logout(request, io),
         }
     }
@@ -241,14 +246,15 @@ impl<L: LogicalUnit> FullFeature<L> {
         io.out.put(Reject { window, reason }.emit(), &head.bhs);
     }
 
-    fn on_nop(&mut self, nop: &NopOut, data: &[u8], io: &mut Io<L>) {
+    fn on_nop(&mut self, nop: &NopOut, mut data: Bytes, io: &mut Io<L>) {
         if nop.transfer.is_some() && nop.transfer == self.ping {
             self.ping = None;
         }
         if nop.task.is_some() {
             let window = self.status(io);
             let answer = NopIn { window, lun: nop.lun, task: nop.task, transfer: None };
-            io.out.put(answer.emit(), &data[..data.len().min(self.params.send_segment as usize)]);
+            data.truncate(self.params.send_segment as usize);
+            io.out.put_shared(answer.emit(), data, None);
         }
     }
 

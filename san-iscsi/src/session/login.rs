@@ -28,6 +28,9 @@ use LoginStatus::{AuthenticationFailure, InitiatorError};
 /// The longest iSCSI name (RFC 7143 4.2.7.1).
 const NAME_MAX: usize = 223;
 
+/// Requests of one login.
+const REQUESTS_MAX: u32 = 64;
+
 /// A connection that is logging in.
 pub(super) struct Login<L: LogicalUnit> {
     portal: Arc<Portal<L>>,
@@ -40,6 +43,7 @@ pub(super) struct Login<L: LogicalUnit> {
     same: Option<(Isid, Tsih, Cid, TaskTag)>,
     text: Collector,
     text_len: usize,
+    requests: u32,
     keys: FxHashSet<String>,
     negotiation: Negotiation,
 }
@@ -86,6 +90,7 @@ impl<L: LogicalUnit> Login<L> {
             same: None,
             text: Collector::default(),
             text_len: 0,
+            requests: 0,
             keys: FxHashSet::default(),
             negotiation: Negotiation::default(),
         }
@@ -118,6 +123,10 @@ impl<L: LogicalUnit> Login<L> {
     fn check(&mut self, request: &LoginRequest) -> Result<(), LoginStatus> {
         if !self.portal.is_open() {
             return Err(LoginStatus::ServiceUnavailable);
+        }
+        self.requests += 1;
+        if self.requests > REQUESTS_MAX {
+            return Err(InitiatorError);
         }
         if request.version_min > 0 {
             return Err(LoginStatus::UnsupportedVersion);

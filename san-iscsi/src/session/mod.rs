@@ -45,8 +45,8 @@ use crate::wire::{LoginRequest, LoginResponse, LoginStatus, Sn, Stage, Tsih, Win
 use full_feature::{FullFeature, Incoming};
 use io::Io;
 use limits::{
-    COMMANDS, DATA_TIME, DEFAULT_SEGMENT, LOGIN_TIME, LOGOUT_TIME, MEMORY_TIME, OUTPUT, PING_TIME,
-    SESSION_MEMORY, STALL_TIME,
+    COMMANDS, DATA_TIME, DEFAULT_SEGMENT, LOGIN_TIME, LOGOUT_TIME, MEMORY_TIME, OUTPUT, OUTPUT_UNPERMITTED,
+    PING_TIME, SESSION_MEMORY, STALL_TIME,
 };
 use login::{Login, Next};
 use output::Output;
@@ -367,7 +367,9 @@ impl<L: LogicalUnit> Session<L> {
     #[must_use]
     pub fn wants_input(&self) -> bool {
         let entering = matches!(self.phase, Phase::Entering(..));
-        self.io.end.is_none() && !entering && self.io.out.pending() <= OUTPUT
+        let out = &self.io.out;
+        let full = out.pending() > OUTPUT || out.unpermitted() > OUTPUT_UNPERMITTED;
+        self.io.end.is_none() && !entering && !full
     }
 
     /// Why the session is over, once it is. What waits may still be sent.

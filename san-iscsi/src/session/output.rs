@@ -57,6 +57,12 @@ impl Output {
         self.pending
     }
 
+    /// Bytes of them that no permit stands for: headers, and data that was copied.
+    #[must_use]
+    pub fn unpermitted(&self) -> usize {
+        self.heads.len() - self.sent
+    }
+
     /// Appends a PDU and copies its data.
     pub(super) fn put(&mut self, bhs: Bhs, data: &[u8]) {
         let start = self.heads.len();

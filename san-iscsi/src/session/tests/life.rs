@@ -31,6 +31,24 @@ fn a_ping_is_answered_with_its_data() {
 }
 
 #[test]
+fn pings_that_nobody_reads_are_bounded() {
+    for data in [vec![], vec![7; 100_000]] {
+        let mut peer = Peer::logged_in("MaxRecvDataSegmentLength=262144").settle();
+        let mut sent = 0;
+        while peer.driver.session.wants_input() {
+            let (order, task) = (peer.immediate(), Some(peer.tag()));
+            peer.send(Request::NopOut(NopOut { order, lun: LunField([0; 8]), task, transfer: None }), &data);
+            sent += 1;
+            assert!(sent < 1000, "what waits is bounded");
+        }
+        assert!(peer.driver.session.output().unpermitted() <= 64 << 10);
+        assert_eq!(peer.world.budget.available() < MEMORY, !data.is_empty(), "large data is counted");
+        assert_eq!(peer.receive().len(), sent);
+        peer.close();
+    }
+}
+
+#[test]
 fn a_silent_peer_is_asked_and_then_given_up() {
     let mut peer = Peer::logged_in("").settle();
     peer.pass(9);

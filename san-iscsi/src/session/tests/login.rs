@@ -144,6 +144,16 @@ fn text_before_the_login_is_bounded() {
 }
 
 #[test]
+fn requests_of_a_login_are_bounded() {
+    let mut peer = Peer::new();
+    peer.login(Stage::Operational, None, &names());
+    for _ in 1..64 {
+        assert_eq!(peer.login(Stage::Operational, None, "").login().status, S::Success);
+    }
+    assert_eq!(peer.login(Stage::Operational, None, "").login().status, S::InitiatorError);
+}
+
+#[test]
 fn other_requests_have_no_place_in_a_login() {
     let mut peer = Peer::new();
     let command = peer.read(0, 1);
