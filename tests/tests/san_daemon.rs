@@ -165,8 +165,10 @@ fn libiscsis_suite_passes_on_the_daemon() {
     daemon.cli("lun map fast/scratch --host any");
     daemon.cli("lun map fast/fixed --host any --read-only");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/iscsi-suite");
-    let (first, second) = (format!("127.0.0.1:{}", daemon.ports[0]), format!("127.0.0.1:{}", daemon.ports[1]));
-    let output = run("python3", &[script, &first, &daemon.target(), "0", "--portal2", &second, "--ro-lun", "1"]);
+    let (first, second) =
+        (format!("127.0.0.1:{}", daemon.ports[0]), format!("127.0.0.1:{}", daemon.ports[1]));
+    let output =
+        run("python3", &[script, &first, &daemon.target(), "0", "--portal2", &second, "--ro-lun", "1"]);
     let report = text(&output.stdout);
     println!("{report}");
     let last = report.lines().last().unwrap_or_default();

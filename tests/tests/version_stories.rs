@@ -288,8 +288,8 @@ fn a_deleted_volume_gives_all_back_whatever_is_reclaimed_first() {
 }
 
 /// A diff reads touched pages from the index, then from memory. A checkpoint that ended between the two had
-/// taken some from the one to the other: neither had them. The moment is short: this test alone has not met it,
-/// the simulation has.
+/// taken some from the one to the other: neither had them. The moment is short: this test alone has not met
+/// it, the simulation has.
 #[test]
 fn a_diff_that_a_checkpoint_meets_misses_nothing() {
     for seed in 0..200 {
