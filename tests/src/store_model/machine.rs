@@ -58,6 +58,12 @@ impl Toy {
         self.lock().visible.len()
     }
 
+    /// Whether a key names anything.
+    #[must_use]
+    pub fn has(&self, key: u32) -> bool {
+        self.get(key).is_some()
+    }
+
     /// What one key names.
     pub(super) fn get(&self, key: u32) -> Option<Entry> {
         self.lock().visible.get(&key).copied()

@@ -223,7 +223,7 @@ fn targets(command: &Command) -> Vec<Target> {
 }
 
 /// The sectors that a command may have to read.
-fn reach(command: &Command) -> Option<(Target, u64, u64)> {
+pub(super) fn reach(command: &Command) -> Option<(Target, u64, u64)> {
     match command {
         Command::Write { at, sector, stamps } | Command::Compare { at, sector, stamps, .. } => {
             Some((*at, *sector, stamps.len() as u64))

@@ -160,10 +160,13 @@ impl History {
         assert!(self.place(&what).is_none(), "command {number} {command:?} failed and was committed");
     }
 
-    /// A command's session was fenced: if it has no place now, it must never get one.
-    pub(super) fn fence(&mut self, number: u64) {
-        if self.place(&What::Command(number)).is_none() {
-            self.fenced.insert(number);
+    /// A command's session was fenced: if it has no place now, it must never get one; if it has, it has taken
+    /// effect, unless the pool has stopped meanwhile.
+    pub(super) fn fence(&mut self, number: u64, stopped: bool) {
+        match self.place(&What::Command(number)) {
+            None => drop(self.fenced.insert(number)),
+            Some(at) if !stopped => self.answer(at + 1, false),
+            Some(_) => {}
         }
     }
 

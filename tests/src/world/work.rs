@@ -1,6 +1,6 @@
 //! The workload of a client: what it does next, by chance.
 
-use super::client::{Client, Flow};
+use super::client::{reach, Client, Flow};
 use super::content::{Stamp, SECTORS};
 use super::model::{Command, Model, Target, OBJECTS, SHARE};
 use super::options::Trouble;
@@ -192,7 +192,7 @@ impl Client {
     /// Sends some commands of one session at once and fences it.
     async fn fence(&mut self, model: &Model) -> Flow {
         let session = Session::new();
-        let mut numbers = Vec::new();
+        let (mut numbers, mut ranges) = (Vec::new(), Vec::new());
         for _ in 0..1 + self.rng.below(4) {
             let Some(command) = self.command(model) else { continue };
             let (number, (from, _)) = {
@@ -200,6 +200,7 @@ impl Client {
                 (history.send(command.clone()), history.bounds())
             };
             numbers.push(number);
+            ranges.extend(reach(&command));
             let (me, session) = (self.clone(), session.numbered(number));
             let task = async move {
                 me.send_numbered(&command, session, from, false).await;
@@ -208,8 +209,13 @@ impl Client {
         }
         self.runtime.sleep(Duration::from_micros(self.rng.below(3_000))).await;
         self.engine.fence(&session).await;
-        let mut history = self.recorder.lock();
-        numbers.into_iter().for_each(|number| history.fence(number));
+        let stopped = self.engine.failure().is_some();
+        numbers.into_iter().for_each(|number| self.history().fence(number, stopped));
+        for (at, sector, count) in ranges.into_iter().filter(|_| self.options.extras.steps) {
+            if self.read(at, sector, count).await == Flow::Stop {
+                return Flow::Stop;
+            }
+        }
         Flow::On
     }
 
