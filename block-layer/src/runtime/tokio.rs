@@ -2,6 +2,10 @@
 //!
 //! Invariants: a task stays on the runtime of the thread that spawns it; blocking jobs of all threads share a
 //! bounded number of threads and start in the order in which they were given.
+//!
+//! Most jobs find what they read in memory and take microseconds: threads beyond a few would only push each
+//! other, and those who wait for them, off the processors. Jobs that wait for a disk need many. So a thread
+//! is added when a job has waited for long.
 
 use super::{Runtime, Task};
 use crate::device::sys;
@@ -14,6 +18,10 @@ use tokio::time::{sleep_until, Instant};
 
 /// Blocking jobs that run at a time.
 const BLOCKING_MAX: usize = 16;
+/// Of these, the ones that do not have to wait for a thread first.
+const BLOCKING_FEW: usize = 2;
+/// How long a job waits before a thread is added.
+const PATIENCE: Duration = Duration::from_micros(200);
 
 /// Tokio as a [`Runtime`]. Every runtime whose threads use it needs its I/O and time drivers.
 pub struct TokioRuntime {
@@ -24,8 +32,22 @@ pub struct TokioRuntime {
 
 #[derive(Default)]
 struct Jobs {
-    waiting: VecDeque<Box<dyn FnOnce() + Send>>,
+    /// Each with the time when it was given.
+    waiting: VecDeque<(Instant, Job)>,
     workers: usize,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Jobs {
+    /// Whether the job that waits longest gets a thread of its own now; it is counted.
+    fn add_worker(&mut self, now: Instant) -> bool {
+        let waited = |(given, _): &(Instant, Job)| now.duration_since(*given) > PATIENCE;
+        let most = if self.waiting.front().is_some_and(waited) { BLOCKING_MAX } else { BLOCKING_FEW };
+        let adds = !self.waiting.is_empty() && self.workers < most;
+        self.workers += usize::from(adds);
+        adds
+    }
 }
 
 impl TokioRuntime {
@@ -55,15 +77,14 @@ impl Runtime for TokioRuntime {
     }
 
     fn blocking(&self, job: Box<dyn FnOnce() + Send>) {
+        let now = Instant::now();
         let mut jobs = lock(&self.jobs);
-        jobs.waiting.push_back(job);
-        if jobs.workers == BLOCKING_MAX {
-            return;
-        }
-        jobs.workers += 1;
+        jobs.waiting.push_back((now, job));
+        let adds = jobs.add_worker(now);
         drop(jobs);
-        let worker = Worker { jobs: self.jobs.clone(), counted: true };
-        drop(self.home.spawn_blocking(move || worker.run()));
+        if adds {
+            Worker::start(self.home.clone(), self.jobs.clone());
+        }
     }
 
     fn random(&self) -> u64 {
@@ -73,22 +94,33 @@ impl Runtime for TokioRuntime {
 
 /// Does jobs until none waits.
 struct Worker {
+    home: Handle,
     jobs: Arc<Mutex<Jobs>>,
     /// Whether `workers` counts this one.
     counted: bool,
 }
 
 impl Worker {
+    /// Starts a worker that is counted already.
+    fn start(home: Handle, jobs: Arc<Mutex<Jobs>>) {
+        let worker = Worker { home: home.clone(), jobs, counted: true };
+        drop(home.spawn_blocking(move || worker.run()));
+    }
+
     fn run(mut self) {
         loop {
             let mut jobs = lock(&self.jobs);
-            let Some(job) = jobs.waiting.pop_front() else {
+            let Some((_, job)) = jobs.waiting.pop_front() else {
                 // Under the same lock: a job that comes later must find one worker less.
                 jobs.workers -= 1;
                 self.counted = false;
                 return;
             };
+            let adds = jobs.add_worker(Instant::now());
             drop(jobs);
+            if adds {
+                Worker::start(self.home.clone(), self.jobs.clone());
+            }
             // Whoever waits for a job that panicked learns of it by the missing result; the next one is run.
             let _ = catch_unwind(AssertUnwindSafe(job));
         }
@@ -144,7 +176,8 @@ mod tests {
                 assert_eq!(result.await.unwrap(), n);
             }
         });
-        assert!(most.load(Ordering::SeqCst) <= BLOCKING_MAX);
+        // They sleep for longer than the others' patience.
+        assert!((BLOCKING_FEW + 1..=BLOCKING_MAX).contains(&most.load(Ordering::SeqCst)));
         drop(home);
     }
 
