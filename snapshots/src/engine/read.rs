@@ -65,37 +65,15 @@ impl Volume {
         branch: BranchId,
         view: View,
         span: Span,
-        mut out: Buf,
+        out: Buf,
     ) -> Result<(Buf, Vec<Option<Pointer>>), Error> {
         let store = &self.engine.store;
         let _pin = store.pin();
         let pointers = self.engine.pointers(branch, self.object, view, span.first(), span.blocks()).await?;
-        let mut missing: Vec<(usize, Wanted)> = Vec::new();
-        for (at, pointer) in pointers.iter().enumerate() {
-            let block = &mut out[at * BLOCK..(at + 1) * BLOCK];
-            match pointer {
-                None => block.fill(0),
-                Some(p) => {
-                    let wanted = Wanted { pba: p.pba(), crc: p.crc() };
-                    if !store.read_cached(wanted, block) {
-                        missing.push((at, wanted));
-                    }
-                }
-            }
-        }
+        let wanted = |pointer: &Pointer| Wanted { pba: pointer.pba(), crc: pointer.crc() };
+        let wanted: Vec<Option<Wanted>> = pointers.iter().map(|p| p.as_ref().map(wanted)).collect();
         // Large reads pass the cache by: they would only push others out of it.
-        let keep = span.len <= KEEP_MAX;
-        if missing.len() == pointers.len() {
-            let wanted: Vec<Wanted> = missing.into_iter().map(|(_, w)| w).collect();
-            return Ok((store.read_blocks(&wanted, out, keep).await?, pointers));
-        }
-        if !missing.is_empty() {
-            let wanted: Vec<Wanted> = missing.iter().map(|(_, w)| *w).collect();
-            let read = store.read_blocks(&wanted, Buf::zeroed(wanted.len() * BLOCK), keep).await?;
-            for ((at, _), block) in missing.iter().zip(read.chunks_exact(BLOCK)) {
-                out[at * BLOCK..(at + 1) * BLOCK].copy_from_slice(block);
-            }
-        }
+        let out = store.read(&wanted, out, span.len <= KEEP_MAX).await?;
         Ok((out, pointers))
     }
 
