@@ -1,5 +1,5 @@
-//! The rules of the storage model that chance tests too rarely (see docs/testing.md): each story meets the one
-//! moment in which a broken rule shows.
+//! The rules of the storage model that chance tests too rarely (see docs/testing.md): each story meets the
+//! one moment in which a broken rule shows.
 
 use ashlar_tests::sim::{FaultPlan, Faults};
 use ashlar_tests::store_model::{Op, Pool};
@@ -71,8 +71,8 @@ fn records_behind_a_failed_one_do_not_follow_its_void() {
     }
 }
 
-/// Rule 3. The power goes while three batches are under way, and the first does not survive. The next life puts
-/// another record in its place: what the others left behind it is of a future that was given up.
+/// Rule 3. The power goes while three batches are under way, and the first does not survive. The next life
+/// puts another record in its place: what the others left behind it is of a future that was given up.
 #[test]
 fn records_of_an_abandoned_future_are_not_replayed() {
     let mut met = 0;
