@@ -87,3 +87,48 @@ impl<L: LogicalUnit> Portal<L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::driver::World;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn v4_mapped_addresses_are_the_v4_addresses_that_they_are() {
+        let ends = Ends::new(address("[::ffff:10.0.0.2]:40000"), address("[::ffff:10.0.0.1]:3260"));
+        assert_eq!((ends.peer, ends.local), (address("10.0.0.2:40000"), address("10.0.0.1:3260")));
+        assert_eq!(ends.source(), IpAddr::from([10, 0, 0, 2]));
+    }
+
+    #[test]
+    fn addresses_are_told_once_in_brackets_where_v6_and_only_where_allowed() {
+        let world = World::new(1 << 20, 1 << 20, None);
+        let portal = |id, bound: &str, advertised: &[&str]| PortalAddress {
+            id: PortalId(id),
+            bound: address(bound),
+            advertised: advertised.iter().map(|text| address(text)).collect(),
+        };
+        let told = Portal {
+            id: PortalId(1),
+            target: Arc::clone(&world.target),
+            addresses: Arc::new([
+                portal(2, "[fd00::2]:3261", &["192.0.2.1:3261", "[fd00::2]:3261"]),
+                portal(1, "[::]:3260", &["[::ffff:192.0.2.1]:3260"]),
+                portal(3, "10.0.0.3:3260", &[]),
+            ]),
+            open: Arc::default(),
+        };
+        let mut out = Vec::new();
+        let ends = Ends::new(address("[fd00::9]:40000"), address("[fd00::1]:3260"));
+        told.put_target(ends, &[PortalId(1), PortalId(2)], &mut out);
+        let text = String::from_utf8(out).expect("text");
+        let addresses: Vec<&str> =
+            text.split('\0').filter_map(|pair| pair.strip_prefix("TargetAddress=")).collect();
+        let expected = ["[fd00::1]:3260,1", "192.0.2.1:3260,1", "[fd00::2]:3261,2", "192.0.2.1:3261,2"];
+        assert_eq!(addresses, expected);
+    }
+}
