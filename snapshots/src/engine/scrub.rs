@@ -191,6 +191,9 @@ impl Engine {
     /// Reads what a view saw born on a page; gives the bytes.
     async fn verify_page(&self, seen: Seen, key: PageKey) -> Result<u64, Error> {
         let _pin = self.store.pin();
+        if seen.view == View::Live && self.space.lock().is_discarded(key) {
+            return Ok(0); // Nobody sees what waits to be freed.
+        }
         let page = self.page_behind(key, seen.view).await?;
         if !self.space.lock().holds(key, seen.view) {
             // Its reclaim has passed the page: the next view sees what is left of it, though the page counts

@@ -322,7 +322,8 @@ impl World {
         let state = history.now().clone();
         drop(history);
         self.rot.begin_life(self.machine.sim().device_writes());
-        self.calm(check::listings(engine, &state)).expect("everything is readable after a crash");
+        self.calm(check::listings(engine, &state, &found.damaged))
+            .expect("everything is readable after a crash");
         self.calm(check::audit(engine));
         if self.options.extras.rot > 0 {
             self.calm(check::scrub(engine, &state, &found.damaged)).expect("a scrub");
