@@ -92,9 +92,3 @@ fn a_seed_is_one_exact_run() {
         assert_eq!(outcomes[0].digest, outcomes[1].digest, "seed {seed}");
     }
 }
-
-#[test]
-#[ignore = "prints the options of ASHLAR_SEED"]
-fn options() {
-    println!("{:?}", Options::new(setting("ASHLAR_SEED", 1)));
-}

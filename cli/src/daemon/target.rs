@@ -200,14 +200,15 @@ impl Border for San {
     }
 
     fn sessions(&self, volume: &VolumeKey) -> usize {
-        self.known(volume).map_or(0, |naa| self.target.sessions(Some(naa)))
+        let reach = |naa| self.target.live().iter().filter(|nexus| nexus.devices.contains(&naa)).count();
+        self.known(volume).map_or(0, reach)
     }
 
     fn end_sessions(&self, volume: &VolumeKey) -> Done<'_> {
         let known = self.known(volume);
         Box::pin(async move {
             if let Some(naa) = known {
-                self.target.end_sessions(naa).await;
+                self.target.evict(naa).await;
             }
         })
     }

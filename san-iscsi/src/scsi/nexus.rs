@@ -8,7 +8,7 @@ use super::command::{Cdb, Command, LunField, Response, Status};
 use super::copy::Copies;
 use super::deadline::Deadline;
 use super::inquiry::{absent, inquiry, Way};
-use super::inventory::{Naa, PortalId};
+use super::inventory::PortalId;
 use super::limits::COMMAND_TIME;
 use super::lu::{Path, LUNS_CHANGED, RESET};
 use super::opcodes::{self, Access, Data, Entry, Kind};
@@ -299,11 +299,6 @@ impl<L: LogicalUnit> Core<L> {
         lock(&self.events).closed = true;
         let luns = std::mem::take(&mut *self.luns.write().unwrap_or_else(PoisonError::into_inner));
         luns.values().map(|path| self.take_away(path)).collect()
-    }
-
-    /// Whether some LUN stands for the device.
-    pub(crate) fn sees(&self, device: Naa) -> bool {
-        self.luns().values().any(|path| path.lu.identity.naa == device)
     }
 
     /// Ends this nexus' use of a LUN.

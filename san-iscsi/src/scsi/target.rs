@@ -196,26 +196,6 @@ impl<L: LogicalUnit> Target<L> {
         Some(Arc::new(nexus))
     }
 
-    /// Live nexuses; of a device: those that see it.
-    #[must_use]
-    pub fn sessions(&self, device: Option<Naa>) -> usize {
-        let world = self.world();
-        let cores = world.nexuses.iter().filter_map(|seat| seat.core.upgrade());
-        cores.filter(|core| device.is_none_or(|naa| core.sees(naa))).count()
-    }
-
-    /// Ends the nexuses that see a device; when it returns, none of their commands runs or will run.
-    pub async fn end_sessions(&self, device: Naa) {
-        let fences: Vec<oneshot::Receiver<()>> = {
-            let world = self.world();
-            let cores = world.nexuses.iter().filter_map(|seat| seat.core.upgrade());
-            cores.filter(|core| core.sees(device)).flat_map(|core| core.close()).collect()
-        };
-        for fence in fences {
-            let _ = fence.await;
-        }
-    }
-
     /// Tells all nexuses that see the device that its space has become short (38/07).
     pub fn space_is_short(&self, device: Naa) {
         if let Some(lu) = self.world().units.get(&device) {

@@ -52,6 +52,7 @@ impl Manager {
                 read_only: request.read_only,
                 naa: attributes.naa.to_string(),
                 block_bytes: attributes.block_bytes,
+                write_cache: attributes.write_cache,
             });
             Ok(())
         })
@@ -162,20 +163,19 @@ impl Manager {
     }
 
     async fn exported(&self, lun: &LunRecord) -> ExportedVolume {
+        let id = DatasetId(lun.volume.volume);
+        // A pool that is being opened again keeps its handles: to hosts the unit is the same.
         let mut volume = ExportedVolume {
             key: lun.volume.clone(),
             naa: Naa::parse(&lun.naa).unwrap_or(Naa([0; 16])),
             block_bytes: lun.block_bytes,
-            write_cache: WriteCache::Auto,
-            io: None,
+            write_cache: lun.write_cache,
+            io: self.pool_of(&lun.volume.pool).and_then(|pool| pool.known_io(id)),
             content: self.known().rollbacks.get(&lun.volume).copied().unwrap_or(0),
             reservations: None,
         };
         let Some((pool, info)) = self.volume_of(&lun.volume) else { return volume };
-        if let Some(attributes) = Attributes::decode(&info.attributes) {
-            volume.write_cache = attributes.write_cache;
-        }
-        match pool.reservations(DatasetId(lun.volume.volume)).await {
+        match pool.reservations(id).await {
             Ok(saved) => {
                 volume.reservations = saved;
                 volume.io = Some(pool.volume_io(info.id));

@@ -108,6 +108,12 @@ impl Pool {
         io
     }
 
+    /// The handle of a volume that is in use already, whether the pool is open now or not.
+    pub(crate) fn known_io(self: &Arc<Self>, dataset: DatasetId) -> Option<VolumeIo> {
+        let volumes = self.volumes.lock().expect("no holder of the table panics");
+        volumes.get(&dataset).map(|shared| VolumeIo::new(self.clone(), shared.clone()))
+    }
+
     /// Turns an engine's error into ours, naming the pool.
     pub(crate) fn fault_of(&self, error: snapshots::Error) -> Error {
         match error {

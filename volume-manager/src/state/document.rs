@@ -1,5 +1,6 @@
 //! What the state file holds, as it stands there (JSON, version 1).
 
+use crate::identity::WriteCache;
 use crate::initiator::InitiatorName;
 use crate::name::Name;
 use ipnet::IpNet;
@@ -126,6 +127,8 @@ pub struct LunRecord {
     pub naa: String,
     /// Bytes of its logical blocks, likewise.
     pub block_bytes: u32,
+    /// When its writes are acknowledged, likewise: it must not change while the pool is opened again.
+    pub write_cache: WriteCache,
 }
 
 /// A command that touches a pool and the state file, begun and not yet known to be finished.
