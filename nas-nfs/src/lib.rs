@@ -1,3 +1,11 @@
-//! The NFS server: RPC, XDR and the NFS procedures, knowing no storage crate.
+//! The NFS server: RPC, XDR and the procedures of NFSv3 and its companions, knowing no storage crate.
 //!
-//! Empty until the NAS issue.
+//! | module | job | may not |
+//! |---|---|---|
+//! | [`tree`] | the border: what a server needs from a tree of files | know a protocol's encoding |
+//!
+//! Storage is joined to it by whoever implements [`tree::FileTree`].
+
+pub mod tree;
+
+pub use tree::{FileTree, TreeFault};
