@@ -4,7 +4,8 @@
 //! |---|---|
 //! | GET `/v1/status` | [`Status`] |
 //! | GET, POST `/v1/pools`; GET, DELETE `/v1/pools/{pool}` | pools |
-//! | POST `/v1/pools/{pool}/devices`, `/v1/pools/{pool}/scrub` | grow, verify |
+//! | POST, PATCH `/v1/pools/{pool}/devices` | add a device, grow one |
+//! | POST, PATCH `/v1/pools/{pool}/scrub` | verify, hold or go on |
 //! | GET, POST `/v1/volumes`; GET, PATCH, DELETE `/v1/volumes/{pool}/{volume}` | volumes |
 //! | GET, POST `/v1/snapshots`; DELETE `/v1/snapshots/{pool}/{volume}/{snapshot}` | snapshots |
 //! | POST `.../rollback`, `.../clone`; GET `.../diff` | of a snapshot |
@@ -56,6 +57,11 @@ pub(crate) struct DeviceAdd {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ScrubStart {
     pub bytes_per_second: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ScrubChange {
+    pub paused: bool,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -54,6 +54,9 @@ impl DeviceView {
 pub struct ScrubView {
     /// Whether it runs now.
     pub running: bool,
+    /// Whether it is held.
+    #[serde(default)]
+    pub paused: bool,
     /// Bytes verified.
     pub done: u64,
     /// Bytes to verify.

@@ -34,14 +34,34 @@ pub(crate) enum PoolCommand {
         #[command(flatten)]
         devices: Devices,
     },
+    /// Let a pool in use have the whole of a device that became longer
+    #[command(after_help = "Examples:
+  ashlar pool grow-device fast --device /dev/nvme0n1             (after the disk was enlarged)
+  ashlar pool grow-device test --device /srv/ashlar/disk0:80G    (the file is made so long)")]
+    GrowDevice {
+        /// The pool
+        name: Name,
+        /// The device; with a size, a file that is made so long
+        #[arg(long, value_name = "PATH[:SIZE]")]
+        device: DeviceArg,
+    },
     /// Verify everything that is stored, in the background
-    #[command(after_help = "Example:\n  ashlar pool scrub fast --rate 200M")]
+    #[command(after_help = "Examples:
+  ashlar pool scrub fast --rate 200M
+  ashlar pool scrub fast --pause
+  ashlar pool scrub fast --resume")]
     Scrub {
         /// The pool
         name: Name,
         /// Bytes a second at most
         #[arg(long, value_name = "SIZE", default_value = "100M")]
         rate: Size,
+        /// Hold the one that runs
+        #[arg(long, conflicts_with_all = ["rate", "resume"])]
+        pause: bool,
+        /// Let the one that is held go on
+        #[arg(long, conflicts_with = "rate")]
+        resume: bool,
     },
     /// Delete a pool and all that is in it
     #[command(after_help = "Example:\n  ashlar pool delete test --force")]

@@ -1,7 +1,7 @@
 //! `ashlar pool`.
 
 use super::{Context, Outcome};
-use crate::api::{DeviceAdd, Done, PoolCreate, ScrubStart};
+use crate::api::{DeviceAdd, Done, PoolCreate, ScrubChange, ScrubStart};
 use crate::args::PoolCommand;
 use crate::output::{confirm, facts, list, size, table};
 use volume_manager::view::{DamagedView, PoolView, ScrubView};
@@ -31,7 +31,17 @@ pub(super) fn run(cx: &Context, command: PoolCommand) -> Outcome {
             let Some(view) = last else { return Ok(()) };
             Ok(cx.out.print(&view, |view| format!("pool {}: {} free", view.name, size(view.free)))?)
         }
-        PoolCommand::Scrub { name, rate } => {
+        PoolCommand::GrowDevice { name, device } => {
+            let view: PoolView = cx.client.patch(&format!("/v1/pools/{name}/devices"), &device.0)?;
+            Ok(cx.out.print(&view, |view| format!("pool {}: {} free", view.name, size(view.free)))?)
+        }
+        PoolCommand::Scrub { name, pause, resume, .. } if pause || resume => {
+            let change = ScrubChange { paused: pause };
+            let done: Done = cx.client.patch(&format!("/v1/pools/{name}/scrub"), &change)?;
+            let state = if pause { "held" } else { "running" };
+            Ok(cx.out.print(&done, |_| format!("scrub of {name} is {state}"))?)
+        }
+        PoolCommand::Scrub { name, rate, .. } => {
             let start = ScrubStart { bytes_per_second: rate.0 };
             let done: Done = cx.client.post(&format!("/v1/pools/{name}/scrub"), &start)?;
             Ok(cx.out.print(&done, |_| format!("scrub of {name} started: see `ashlar pool show {name}`"))?)
@@ -77,7 +87,11 @@ fn show(pool: &PoolView) -> String {
 }
 
 fn scrub(scrub: &ScrubView) -> String {
-    let state = if scrub.running { "running" } else { "done" };
+    let state = match (scrub.running, scrub.paused) {
+        (true, true) => "held",
+        (true, false) => "running",
+        (false, _) => "done",
+    };
     let at = |damaged: &DamagedView| {
         let snapshot = damaged.snapshot.as_ref().map_or_else(String::new, |name| format!("@{name}"));
         format!("{}{snapshot} at {} ({} bytes)", damaged.volume, damaged.offset, damaged.length)

@@ -7,6 +7,7 @@
 //! Nobody can connect before the pools are open or known to have failed; the socket's appearing says "ready".
 
 mod api;
+mod audit;
 mod config;
 mod socket;
 mod target;
@@ -85,7 +86,8 @@ async fn run(config: Config, socket: Option<PathBuf>) -> Result<(), ServeError> 
     let api = api::App { manager: manager.clone(), san: san.clone(), started: Instant::now() };
     let listener = socket::bind(&socket)?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(api::serve(listener, Arc::new(api), stopped));
+    let audit = Arc::new(audit::Audit::open(&config.state_dir)?);
+    let serving = tokio::spawn(api::serve(listener, Arc::new(api), audit, stopped));
     tracing::info!(socket = %socket.display(), after_ms = begun.elapsed().as_millis() as u64, "ready");
     if let Err(e) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
         tracing::warn!("the service manager was not told: {e}");

@@ -134,6 +134,7 @@ impl Manager {
             let scrub = engine.scrub_progress();
             view.scrub = (scrub.running || scrub.done_bytes > 0).then(|| ScrubView {
                 running: scrub.running,
+                paused: scrub.paused,
                 done: scrub.done_bytes,
                 total: scrub.total_bytes,
                 damaged_blocks: scrub.damaged_blocks,
@@ -187,6 +188,44 @@ impl Manager {
                 Err(e)
             }
         }
+    }
+
+    /// Lets a pool in use have the whole of a device that became longer. With a size, the device is a file,
+    /// and is made so long first.
+    ///
+    /// # Errors
+    /// The pool has no such device, or it did not become longer: nothing was changed.
+    pub async fn grow_device(&self, name: &Name, device: &DeviceRequest) -> Result<PoolView, Error> {
+        let _turn = self.turn.lock().await;
+        let pool = self.pool(name)?;
+        let engine = pool.engine()?;
+        let path = device.path.display();
+        let devices = engine.pool().devices;
+        let Some(member) = devices.into_iter().find(|member| Path::new(&member.name) == device.path) else {
+            let remedy = format!("see `ashlar pool show {name}` for its devices");
+            return Err(Error::invalid(format!("{path} is no device of pool {name}"), remedy));
+        };
+        if device.size.is_some_and(|size| size <= member.len) {
+            let remedy = format!("give more than its {} bytes: a device never shrinks", member.len);
+            return Err(Error::invalid(format!("{path} would not grow"), remedy));
+        }
+        let len = device.size.unwrap_or(0);
+        engine.grow_device(member.ordinal, len).await.map_err(|e| pool.fault_of(e))?;
+        self.show_pool(name)
+    }
+
+    /// Holds the scrub that runs, or lets it go on.
+    ///
+    /// # Errors
+    /// None runs.
+    pub fn pause_scrub(&self, name: &Name, paused: bool) -> Result<(), Error> {
+        let engine = self.pool(name)?.engine()?;
+        if !engine.scrub_progress().running {
+            let remedy = format!("start one with `ashlar pool scrub {name}`");
+            return Err(Error::invalid(format!("no scrub of pool {name} runs"), remedy));
+        }
+        engine.pause_scrub(paused);
+        Ok(())
     }
 
     /// Verifies everything that is in use, in the background; `bytes_per_second` bounds it.

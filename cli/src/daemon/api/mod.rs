@@ -6,12 +6,14 @@ mod hosts;
 mod pools;
 mod volumes;
 
+use super::audit::{Audit, Peer};
 use super::target::San;
 use crate::api::{Fault, PortalView, Status};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
@@ -24,7 +26,7 @@ use tokio::sync::oneshot;
 use volume_manager::Manager;
 
 /// Most bytes of a request.
-const BODY_MAX: usize = 1 << 20;
+pub(super) const BODY_MAX: usize = 1 << 20;
 
 /// What every call has at hand.
 pub(super) struct App {
@@ -37,13 +39,18 @@ type Cx = State<Arc<App>>;
 type Answer<T> = Result<Json<T>, Refusal>;
 
 /// Serves the API until `stopped`'s other end is dropped.
-pub(super) async fn serve(listener: UnixListener, app: Arc<App>, stopped: oneshot::Receiver<()>) {
+pub(super) async fn serve(
+    listener: UnixListener,
+    app: Arc<App>,
+    audit: Arc<Audit>,
+    stopped: oneshot::Receiver<()>,
+) {
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/pools", get(pools::list).post(pools::create))
         .route("/v1/pools/{pool}", get(pools::show).delete(pools::delete))
-        .route("/v1/pools/{pool}/devices", post(pools::add_device))
-        .route("/v1/pools/{pool}/scrub", post(pools::scrub))
+        .route("/v1/pools/{pool}/devices", post(pools::add_device).patch(pools::grow_device))
+        .route("/v1/pools/{pool}/scrub", post(pools::scrub).patch(pools::pause_scrub))
         .route("/v1/volumes", get(volumes::list).post(volumes::create))
         .route(
             "/v1/volumes/{pool}/{volume}",
@@ -60,7 +67,9 @@ pub(super) async fn serve(listener: UnixListener, app: Arc<App>, stopped: onesho
         .route("/v1/luns/{host}/{pool}/{volume}", delete(hosts::unmap))
         .fallback(|| async { Refusal::new(StatusCode::NOT_FOUND, "not-found", "there is no such call") })
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .with_state(app);
+        .layer(from_fn_with_state(audit, super::audit::record))
+        .with_state(app)
+        .into_make_service_with_connect_info::<Peer>();
     let until = async { drop(stopped.await) };
     if let Err(e) = axum::serve(listener, router).with_graceful_shutdown(until).await {
         tracing::error!("the API ended: {e}");

@@ -1,9 +1,10 @@
 //! Calls about pools.
 
 use super::{finish, Answer, Body, Cx, Query};
-use crate::api::{Deletion, DeviceAdd, Done, PoolCreate, ScrubStart};
+use crate::api::{Deletion, DeviceAdd, Done, PoolCreate, ScrubChange, ScrubStart};
 use axum::extract::{Path, State};
 use axum::Json;
+use volume_manager::manager::DeviceRequest;
 use volume_manager::view::PoolView;
 use volume_manager::Name;
 
@@ -25,6 +26,23 @@ pub(super) async fn add_device(
     Body(add): Body<DeviceAdd>,
 ) -> Answer<PoolView> {
     finish(async move { app.manager.add_device(&pool, &add.device, add.force).await }).await
+}
+
+pub(super) async fn grow_device(
+    State(app): Cx,
+    Path(pool): Path<Name>,
+    Body(device): Body<DeviceRequest>,
+) -> Answer<PoolView> {
+    finish(async move { app.manager.grow_device(&pool, &device).await }).await
+}
+
+pub(super) async fn pause_scrub(
+    State(app): Cx,
+    Path(pool): Path<Name>,
+    Body(change): Body<ScrubChange>,
+) -> Answer<Done> {
+    app.manager.pause_scrub(&pool, change.paused)?;
+    Ok(Json(Done {}))
 }
 
 pub(super) async fn scrub(
