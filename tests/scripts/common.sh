@@ -7,8 +7,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 # Debian 12: RocksDB 7.8 to link with, libclang for the bindings to it, a C compiler (docs/decisions/0001).
 PACKAGES=(build-essential pkg-config librocksdb-dev libclang-14-dev)
-# What single tests and the demonstration need besides: libiscsi's tools and conformance suite, QEMU's client.
-TOOLS=(libiscsi-bin python3-minimal qemu-utils qemu-block-extra)
+# What single tests and the demonstration need besides: libiscsi's tools and conformance suite, QEMU's client,
+# and what an initiator of our own is linked with.
+TOOLS=(libiscsi-bin python3-minimal qemu-utils qemu-block-extra libiscsi-dev)
 COMPONENTS=(rustfmt clippy)
 
 say() { printf '%s\n' "$*"; }
@@ -46,6 +47,15 @@ missing_tools() {
     for package in "${TOOLS[@]}"; do
         dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || say "$package"
     done
+}
+
+# Prints the options that choose all packages: without libiscsi-dev, all that can be linked.
+all_packages() {
+    if [ -e /usr/include/iscsi/iscsi.h ]; then
+        say "--workspace --features ashlar-tests/libiscsi"
+    else
+        say "--workspace --exclude libiscsi"
+    fi
 }
 
 missing_components() {

@@ -2,10 +2,9 @@
 //! portal and a read-only LUN. No test fails or is skipped but those that are named here, each with its
 //! reason.
 
+use ashlar_tests::memory_target::MemoryTarget;
 use ashlar_tests::skip::skip;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// What a fixed disk that cannot be sanitized has no answer to. `StartStopUnit.Simple` ejects a medium.
 const MAY_BE_SKIPPED: [&str; 3] = ["PreventAllow.", "Sanitize.", "StartStopUnit.Simple"];
@@ -14,65 +13,16 @@ const MAY_BE_SKIPPED: [&str; 3] = ["PreventAllow.", "Sanitize.", "StartStopUnit.
 /// 0008).
 const FAILS_ON_512_BYTES: [&str; 1] = ["GetLBAStatus.UnmapSingle"];
 
-/// The target, until it is dropped: it ends with its input.
-struct Target {
-    child: Child,
-    input: Option<ChildStdin>,
-    name: String,
-    portals: Vec<String>,
-}
-
-impl Target {
-    fn start(flags: &[&str]) -> Target {
-        let listen = ["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--ro"];
-        let mut child = Command::new(memory_target())
-            .args(listen)
-            .args(flags)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the target starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it says so");
-        let mut words = line.split_whitespace().map(str::to_owned);
-        assert_eq!(words.next().as_deref(), Some("ready"), "{line}");
-        let name = words.next().expect("its name");
-        Target { input: child.stdin.take(), child, name, portals: words.collect() }
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        drop(self.input.take());
-        self.child.wait().expect("it ends");
-    }
-}
-
-/// The example of `san-iscsi`, built beside this test.
-fn memory_target() -> PathBuf {
-    let test = std::env::current_exe().expect("this test has a path");
-    let profile = test.parent().and_then(Path::parent).expect("a profile's directory");
-    let target = profile.parent().expect("cargo's target directory");
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "san-iscsi", "--example", "memory_target"])
-        .args(if profile.ends_with("release") { &["--release"][..] } else { &[] })
-        .arg("--target-dir")
-        .arg(target)
-        .status();
-    assert!(built.expect("cargo runs").success());
-    profile.join("examples/memory_target")
-}
-
 fn is_there(program: &str) -> bool {
     Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
 /// Runs the suite on a new target, and gives its report, and the tests that failed and that were skipped.
 fn run(flags: &[&str], options: &[&str]) -> (String, Vec<String>, Vec<String>) {
-    let target = Target::start(flags);
+    let target = MemoryTarget::start(&[&["--listen", "127.0.0.1:0", "--ro"], flags].concat());
     let suite = ashlar_tests::source::root().join("tests/scripts/iscsi-suite");
     let [first, second] = &target.portals[..] else { panic!("two portals") };
-    let json = std::env::temp_dir().join(format!("ashlar-iscsi-suite-{}.json", target.child.id()));
+    let json = std::env::temp_dir().join(format!("ashlar-iscsi-suite-{}.json", target.pid()));
     let output = Command::new("python3")
         .arg(suite)
         .args([first, &target.name, "0", "--portal2", second, "--ro-lun", "1", "--json"])
