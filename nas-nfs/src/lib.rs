@@ -5,11 +5,23 @@
 //! | [`mem`] | a tree in memory, for tests and fuzzers | be part of a server |
 //! | [`suite`] | what every tree of files must do, as checks | know which tree it is |
 //! | [`tree`] | the border: what a server needs from a tree of files | know a protocol's encoding |
+//! | [`xdr`] | items in bytes | keep state |
+//! | [`memory`] | one budget, aligned buffers | know what the bytes are |
+//! | [`rpc`] | records, calls, replies, which program answers | know what a program does |
+//! | [`session`], [`output`] | a connection as a value | do I/O, read a clock |
+//! | [`server`] | sockets, timers and buffers around sessions | decide anything of the protocol |
 //!
 //! Storage is joined to it by whoever implements [`tree::FileTree`].
 
+pub mod limits;
 pub mod mem;
+pub mod memory;
+pub mod output;
+pub mod rpc;
+pub mod server;
+pub mod session;
 pub mod suite;
 pub mod tree;
+pub mod xdr;
 
 pub use tree::{FileTree, TreeFault};

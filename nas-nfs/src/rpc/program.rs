@@ -1,0 +1,134 @@
+//! Which program answers a call: the one place where program and version are looked at.
+//!
+//! A further version of a program (NFS 4.1 beside 3, on the same port) is one more [`Program`] in the table.
+
+use super::call::{parse, Call, CallFault, Head, AUTH_MAX};
+use super::record::Find;
+use super::reply::Outcome;
+use super::Ends;
+use crate::memory::Budget;
+use bytes::Bytes;
+use std::future::Future;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// A call on its way to its end. It is always polled to its end, whatever becomes of the connection.
+pub type Answer = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// A program: some versions of it, with one way to answer.
+pub trait Program: Send + Sync + 'static {
+    /// Its number.
+    fn number(&self) -> u32;
+
+    /// The versions that it answers.
+    fn versions(&self) -> RangeInclusive<u32>;
+
+    /// Answers a call of one of its versions.
+    fn call(self: Arc<Self>, call: Call) -> Answer;
+
+    /// Where in the arguments of a call a payload starts, as far as they are known.
+    fn payload(&self, _version: u32, _procedure: u32, _arguments: &[u8]) -> Find {
+        Find::Nothing
+    }
+}
+
+/// The programs of one port.
+#[derive(Clone, Default)]
+pub struct Programs(Vec<Arc<dyn Program>>);
+
+impl Programs {
+    /// These programs.
+    #[must_use]
+    pub fn new(programs: Vec<Arc<dyn Program>>) -> Programs {
+        Programs(programs)
+    }
+
+    fn find(&self, number: u32, version: u32) -> Result<&Arc<dyn Program>, Outcome> {
+        let mut known: Option<(u32, u32)> = None;
+        for program in self.0.iter().filter(|program| program.number() == number) {
+            let versions = program.versions();
+            if versions.contains(&version) {
+                return Ok(program);
+            }
+            let (low, high) = known.unwrap_or((u32::MAX, 0));
+            known = Some((low.min(*versions.start()), high.max(*versions.end())));
+        }
+        Err(known.map_or(Outcome::ProgramUnavailable, |(low, high)| Outcome::ProgramMismatch(low, high)))
+    }
+
+    /// Begins to answer a record. What RPC itself answers is given back at once.
+    ///
+    /// # Errors
+    /// It is no call, and the stream cannot be followed.
+    pub fn begin(
+        &self,
+        head: Bytes,
+        payload: Option<Bytes>,
+        ends: Ends,
+        budget: &Budget,
+    ) -> Result<(u32, Result<Answer, Outcome>), NotACall> {
+        let call = match parse(head, payload) {
+            Ok(call) => call,
+            Err(CallFault::NotACall) => return Err(NotACall),
+            Err(CallFault::Answer(xid, outcome)) => return Ok((xid, Err(outcome))),
+        };
+        let xid = call.head.xid;
+        let program = match self.find(call.head.program, call.head.version) {
+            Ok(program) => Arc::clone(program),
+            Err(outcome) => return Ok((xid, Err(outcome))),
+        };
+        let credentials = match call.credentials {
+            Ok(credentials) => credentials,
+            Err(fault) => return Ok((xid, Err(Outcome::Denied(fault)))),
+        };
+        let answer = program.call(Call {
+            xid,
+            version: call.head.version,
+            procedure: call.head.procedure,
+            credentials,
+            ends,
+            arguments: call.arguments,
+            budget: budget.clone(),
+        });
+        Ok((xid, Ok(answer)))
+    }
+
+    /// Where the payload of a record starts, whose first bytes are `head`.
+    #[must_use]
+    pub fn payload(&self, head: &[u8]) -> Find {
+        let (Some(program), Some(version), Some(procedure)) =
+            (word(head, 12), word(head, 16), word(head, 20))
+        else {
+            return Find::Need(Head::LEN);
+        };
+        let Ok(program) = self.find(program, version) else { return Find::Nothing };
+        if matches!(program.payload(version, procedure, &[]), Find::Nothing) {
+            return Find::Nothing;
+        }
+        let mut at = Head::LEN;
+        for _credentials_and_verifier in 0..2 {
+            let Some(len) = word(head, at + 4) else { return Find::Need(at + 8) };
+            if len as usize > AUTH_MAX {
+                return Find::Nothing;
+            }
+            at += 8 + (len as usize).next_multiple_of(4);
+        }
+        match head.get(at..) {
+            None => Find::Need(at),
+            Some(arguments) => match program.payload(version, procedure, arguments) {
+                Find::Need(len) => Find::Need(at + len),
+                other => other,
+            },
+        }
+    }
+}
+
+/// The word that starts at byte `at`.
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// A record that is no call.
+#[derive(Debug)]
+pub struct NotACall;
