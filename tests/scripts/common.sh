@@ -8,8 +8,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # Debian 12: RocksDB 7.8 to link with, libclang for the bindings to it, a C compiler (docs/decisions/0001).
 PACKAGES=(build-essential pkg-config librocksdb-dev libclang-14-dev)
 # What single tests and the demonstration need besides: libiscsi's tools and conformance suite, QEMU's client,
-# and what an initiator of our own is linked with.
-TOOLS=(libiscsi-bin python3-minimal qemu-utils qemu-block-extra libiscsi-dev)
+# what an initiator of our own is linked with; for the lab's guests links, and the program that starts them
+# (what runs in guests is never installed).
+TOOLS=(libiscsi-bin libiscsi-dev python3 iproute2 qemu-utils qemu-block-extra)
 COMPONENTS=(rustfmt clippy)
 
 say() { printf '%s\n' "$*"; }
@@ -88,6 +89,13 @@ install_needs() {
         [ -t 0 ] || sudo=(sudo -n)
     fi
     "${sudo[@]}" bash tests/scripts/apt-install.sh "${packages[@]}"
+}
+
+# Fetches the guests of the lab, where they can run. Without them, the tests that need them are skipped.
+fetch_guests() {
+    if [ "$(id -u)" -eq 0 ] && is_debian_12; then
+        tests/lab/setup.sh || say "no guests for the lab" >&2
+    fi
 }
 
 # Points the rocksdb crate to Debian's library on processors other than the one .cargo/config.toml names.

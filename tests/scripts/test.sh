@@ -98,6 +98,7 @@ report() {
 find_rust
 if [ "$1" = full ]; then
     install_needs || say "not everything could be installed; the tests that need it are skipped" >&2
+    fetch_guests
 fi
 missing=$(missing_packages | paste -sd' ')
 if [ -z "$missing" ]; then

@@ -1,9 +1,9 @@
 //! The shipped binary as a test drives it: a daemon in a directory of its own, and commands to it.
 //!
-//! Invariants: the daemon listens on 127.0.0.1, on ports that were free, and is stopped by its own pid, also
-//! when a test fails. Nothing of it is left when this value is dropped.
+//! Invariants: the daemon listens on 127.0.0.1 on ports that were free, or in a network namespace of its own.
+//! It is stopped by its own pid, also when a test fails. Nothing of it is left when this value is dropped.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ pub struct Daemon {
     dir: PathBuf,
     /// The ports of its portals, in their order.
     pub ports: Vec<u16>,
+    address: Ipv4Addr,
+    launcher: Vec<String>,
     child: Option<Child>,
 }
 
@@ -47,11 +49,25 @@ impl Daemon {
     /// When it does not start.
     #[must_use]
     pub fn start(test: &str, portals: usize) -> Daemon {
+        let ports = (0..portals).map(|_| free_port()).collect();
+        Daemon::launch(test, ports, Ipv4Addr::LOCALHOST, Vec::new())
+    }
+
+    /// As [`Daemon::start`], on `ports` of every address of the network namespace that `launcher` enters: a
+    /// command that becomes the daemon's, as `nsenter --net=FILE` does.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_inside(test: &str, ports: Vec<u16>, launcher: Vec<String>) -> Daemon {
+        Daemon::launch(test, ports, Ipv4Addr::UNSPECIFIED, launcher)
+    }
+
+    fn launch(test: &str, ports: Vec<u16>, address: Ipv4Addr, launcher: Vec<String>) -> Daemon {
         let dir = std::env::temp_dir().join(format!("ashlar-{test}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a temporary directory can be made");
-        let ports = (0..portals).map(|_| free_port()).collect();
-        let mut daemon = Daemon { dir, ports, child: None };
+        let mut daemon = Daemon { dir, ports, address, launcher, child: None };
         daemon.run();
         daemon
     }
@@ -87,10 +103,16 @@ impl Daemon {
     /// # Panics
     /// When it is not ready in time; its log is in the message.
     pub fn run(&mut self) {
-        let mut command = Command::new(binary());
-        command.arg("serve").arg("--state-dir").arg(self.dir.join("state")).args(["--threads", "2"]);
+        let mut words = self.launcher.iter().map(PathBuf::from).chain([binary()]);
+        let mut command = Command::new(words.next().expect("the binary at least"));
+        command
+            .args(words)
+            .arg("serve")
+            .arg("--state-dir")
+            .arg(self.dir.join("state"))
+            .args(["--threads", "2"]);
         for port in &self.ports {
-            command.arg("--iscsi-listen").arg(format!("127.0.0.1:{port}"));
+            command.arg("--iscsi-listen").arg(SocketAddr::from((self.address, *port)).to_string());
         }
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log"));
         let log = log.expect("the log can be written");

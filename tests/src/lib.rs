@@ -7,6 +7,7 @@ mod elastic;
 pub mod files;
 mod growth;
 pub mod kill;
+pub mod lab;
 pub mod memory_target;
 pub mod scsi_fuzz;
 pub mod sim;
