@@ -2,6 +2,9 @@
 //!
 //! | module | job | may not |
 //! |---|---|---|
+//! | [`access`] | who may do what, from attributes and credentials | look anything up |
+//! | [`exports`] | which share is whose, and as whom a client acts there | know a protocol's encoding |
+//! | [`handle`] | file handles: bytes that lead to an object, and prove it | keep state |
 //! | [`mem`] | a tree in memory, for tests and fuzzers | be part of a server |
 //! | [`suite`] | what every tree of files must do, as checks | know which tree it is |
 //! | [`tree`] | the border: what a server needs from a tree of files | know a protocol's encoding |
@@ -13,6 +16,9 @@
 //!
 //! Storage is joined to it by whoever implements [`tree::FileTree`].
 
+pub mod access;
+pub mod exports;
+pub mod handle;
 pub mod limits;
 pub mod mem;
 pub mod memory;
