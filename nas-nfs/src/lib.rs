@@ -6,6 +6,7 @@
 //! | [`exports`] | which share is whose, and as whom a client acts there | know a protocol's encoding |
 //! | [`handle`] | file handles: bytes that lead to an object, and prove it | keep state |
 //! | [`mem`] | a tree in memory, for tests and fuzzers | be part of a server |
+//! | [`replay`] | duplicate requests get the answer they got | know what a procedure does |
 //! | [`suite`] | what every tree of files must do, as checks | know which tree it is |
 //! | [`tree`] | the border: what a server needs from a tree of files | know a protocol's encoding |
 //! | [`xdr`] | items in bytes | keep state |
@@ -23,6 +24,7 @@ pub mod limits;
 pub mod mem;
 pub mod memory;
 pub mod output;
+pub mod replay;
 pub mod rpc;
 pub mod server;
 pub mod session;

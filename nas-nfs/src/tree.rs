@@ -240,9 +240,9 @@ pub struct Changed {
 ///
 /// A tree keeps one record for each client and slot, the newest, and asks nothing about it.
 pub struct Record<'a> {
-    /// The client: its address, as IPv6.
+    /// The client: any 16 bytes that tell it from others; there are at most 1,024 (see [`crate::replay`]).
     pub client: [u8; 16],
-    /// Which of the client's records it replaces.
+    /// Which of the client's records it replaces: below 1,024.
     pub slot: u16,
     /// Makes the bytes to keep, at most 1 KiB, of what was done.
     pub encode: &'a (dyn Fn(&Changed) -> Vec<u8> + Send + Sync),
