@@ -3,7 +3,7 @@
 //! Invariants: who holds staged data, or an answer that is not sent yet, holds permits for it; permits come
 //! back when the last reader of a buffer is gone, storage's included. A buffer starts on an address divisible
 //! by [`ALIGN`], so that storage takes it without a copy. Buffers are used again, up to [`KEPT_MAX`] bytes of
-//! them: fresh memory costs page faults.
+//! them: fresh memory costs a fault for every 4 KiB.
 
 use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -4,11 +4,16 @@
 
 use ashlar_tests::lab::{Lab, INITIATOR};
 
-/// A server with `portals` portals, a pool, the guest as a host, and the volumes (name, size) as its LUNs
-/// from 0 on.
+/// A server with `portals` portals, a pool of 2 GiB, the guest as a host, and the volumes (name, size) as its
+/// LUNs from 0 on.
 fn lab(test: &str, portals: u16, volumes: &[(&str, &str)]) -> Option<Lab> {
+    lab_of("2G", test, portals, volumes)
+}
+
+/// As [`lab`], with a pool of another size.
+fn lab_of(pool: &str, test: &str, portals: u16, volumes: &[(&str, &str)]) -> Option<Lab> {
     let lab = Lab::start(test, portals)?;
-    lab.daemon.cli("pool create fast --device disk:2G");
+    lab.daemon.cli(&format!("pool create fast --device disk:{pool}"));
     lab.daemon.cli(&format!("host create guest --iqn {INITIATOR} --network 10.77.0.0/16"));
     for (name, size) in volumes {
         lab.daemon.cli(&format!("volume create fast/{name} --size {size}"));
@@ -51,4 +56,10 @@ fn sg3_utils_find_what_they_ask_for() {
     let volumes = [("disk", "64M"), ("other", "64M")];
     let Some(mut lab) = lab("sg3_utils_find_what_they_ask_for", 2, &volumes) else { return };
     lab.guest("commands.sh");
+}
+
+#[test]
+fn a_full_pool_is_an_honest_state() {
+    let Some(mut lab) = lab_of("256M", "a_full_pool_is_an_honest_state", 1, &[("big", "1G")]) else { return };
+    lab.guest("full.sh");
 }

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# kill -9 of the server under verified load, three times: the initiator logs in again, no I/O fails, and
-# everything that was acknowledged is there.
+# kill -9 of the server under verified load, three times, and a stop in good order: the initiator logs in again,
+# no I/O fails, and everything that was acknowledged is there.
 . "$LAB/guest-lib.sh"
 iscsi_up
 iscsi_add "$HOST_ADDR:3260" node.session.timeo.replacement_timeout 120
 iscsi_login "$HOST_ADDR:3260"
 dev=$(disk 0)
-load "$dev" 25
+load "$dev" 30
 for round in 1 2 3; do
     sleep 4
     load_runs || fail "the load ended before kill $round"
@@ -14,6 +14,11 @@ for round in 1 2 3; do
     host server kill
     host server start
 done
+sleep 4
+load_runs || fail "the load ended before the stop"
+step "stop"
+host server stop
+host server start
 load_ends
 step "the same file system through one more kill"
 mkfs.ext4 -q -F "$dev"
