@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# machine-image.sh FILE: makes the disk of a small machine, raw: a boot loader, a kernel, and an init that tells
-# what it finds. On its first boot it writes data to its disk; on every later one it checks them. It needs no
-# root, and what setup.sh has fetched.
+# machine-image.sh FILE: makes the disk of a small machine, raw: a boot loader, a kernel, and an init that
+# tells what it finds. On its first boot it writes data to its disk; on every later one it checks them. It
+# needs no root, and what setup.sh has fetched.
 set -euo pipefail
 image=${1:?usage: machine-image.sh FILE}
 cache=${XDG_CACHE_HOME:-${HOME:?}/.cache}/ashlar-lab

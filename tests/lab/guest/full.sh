@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# A thin volume in a pool that is too small for it: what finds no room fails with the right error, reads go on,
-# and what the host trims can be written again.
+# A thin volume in a pool that is too small for it: what finds no room fails with the right error, reads go
+# on, and what the host trims can be written again.
 . "$LAB/guest-lib.sh"
 iscsi_up
 iscsi_add "$HOST_ADDR:3260"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# kill -9 of the server under verified load, three times, and a stop in good order: the initiator logs in again,
-# no I/O fails, and everything that was acknowledged is there.
+# kill -9 of the server under verified load, three times, and a stop in good order: the initiator logs in
+# again, no I/O fails, and everything that was acknowledged is there.
 . "$LAB/guest-lib.sh"
 iscsi_up
 iscsi_add "$HOST_ADDR:3260" node.session.timeo.replacement_timeout 120
