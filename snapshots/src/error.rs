@@ -39,6 +39,9 @@ pub enum Error {
     /// The session was fenced before the command took effect; it never will.
     #[error("the command's session has ended")]
     Fenced,
+    /// The rule of the dataset's kind refuses the change of an entry, for a reason of its own.
+    #[error("a small entry does not take the change (reason {0})")]
+    Vetoed(u32),
     /// No space is left; nothing was done.
     #[error("no space left in the pool; delete or unmap something, or add a device")]
     NoSpace,

@@ -12,6 +12,7 @@ pub mod bits;
 pub mod catalogue;
 pub mod decode;
 pub mod engine;
+mod entry_cache;
 pub mod error;
 #[doc(hidden)]
 pub mod fuzz;

@@ -1,8 +1,10 @@
 //! Range clone: a range of one dataset, or of a snapshot, becomes a range of another by reference.
 
-use super::{Volume, WriteOptions, IO_MAX};
+use super::edit::merged_of;
+use super::{Edits, Volume, WriteOptions, IO_MAX};
 use crate::error::{Error, Retry};
-use crate::machine::op::{IoOp, Part, Source};
+use crate::ids::BranchId;
+use crate::machine::op::{IoOp, Merged, Part, Source};
 use crate::pages::View;
 use block_layer::BLOCK;
 
@@ -21,6 +23,25 @@ impl Volume {
         len: u64,
         options: &WriteOptions,
     ) -> Result<(), Error> {
+        let edits = Edits::default();
+        self.clone_range_with(offset, source, source_offset, len, options, &edits).await.map(drop)
+    }
+
+    /// As [`Volume::clone_range`], and changes small entries of the dataset in the same commit: what became
+    /// of the merged ones.
+    ///
+    /// # Errors
+    /// As [`Volume::clone_range`] and [`super::Engine::edit_with`].
+    pub async fn clone_range_with(
+        &self,
+        offset: u64,
+        source: &Volume,
+        source_offset: u64,
+        len: u64,
+        options: &WriteOptions,
+        edits: &Edits,
+    ) -> Result<Vec<Merged>, Error> {
+        edits.check()?;
         let aligned = [offset, source_offset, len].iter().all(|n| n % BLOCK as u64 == 0);
         if !aligned || len == 0 || len > IO_MAX {
             return Err(Error::Invalid("a range clone is aligned to 4096 bytes and at most 16 MiB long"));
@@ -50,33 +71,43 @@ impl Volume {
             };
             engine.load_refs(pointers.iter().flatten().copied()).await?;
             engine.load_range(branch, self.object_id(), block, count).await?;
-            let share = Part::Share { object: self.object_id(), block, from, pointers };
+            let mut parts = vec![Part::Share { object: self.object_id(), block, from, pointers }];
+            match engine.edit_parts(self.dataset(), branch, edits).await? {
+                Some(edits) => parts.extend(edits),
+                None => continue,
+            }
             let op = IoOp {
                 dataset: self.dataset(),
                 branch,
                 session: options.session.clone(),
                 frees: false,
                 reach: self.inside(offset + len),
-                parts: vec![share],
+                parts,
             };
             match engine.io(op).await {
-                Ok(_) if options.durable => return engine.flush().await.map(drop),
-                Ok(_) => return Ok(()),
+                Ok(committed) => {
+                    if options.durable {
+                        let _durable = engine.flush().await?;
+                    }
+                    return Ok(merged_of(committed.reply));
+                }
                 Err(Retry::Failed(e)) => return Err(e),
                 Err(Retry::After(seq)) => {
                     engine.store.wait_visible(seq).await;
-                    let target = engine.ready(branch, self.object_id(), block, count).await;
-                    let from = match from_view {
-                        View::Live => engine.ready(from_branch, object, from_block, count).await,
-                        View::At(_) => Ok(Vec::new()),
-                    };
-                    match (target, from) {
-                        (Err(e), _) if !self.has_moved(&e, (branch, View::Live)) => return Err(e),
-                        (_, Err(e)) if !source.has_moved(&e, (from_branch, from_view)) => return Err(e),
-                        _ => {}
+                    self.ready_again(branch, block, count).await?;
+                    if from_view == View::Live {
+                        source.ready_again(from_branch, from_block, count).await?;
                     }
                 }
             }
+        }
+    }
+
+    /// Makes blocks of a live side ready for another try, unless it is another branch by now.
+    async fn ready_again(&self, branch: BranchId, block: u64, count: u64) -> Result<(), Error> {
+        match self.engine().ready(branch, self.object_id(), block, count).await {
+            Err(e) if !self.has_moved(&e, (branch, View::Live)) => Err(e),
+            _ => Ok(()),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::decode::Damaged;
 use crate::error::Error;
 use crate::ids::{BranchId, Epoch};
 use crate::key::{prefix_end, LiveKey, PastKey};
+use crate::machine::merge::decode_live;
 use crate::machine::no_snapshot;
 use crate::machine::op::OldEntry;
 use crate::pages::View;
@@ -167,9 +168,22 @@ impl Engine {
 
     pub(super) async fn live_entry(&self, branch: BranchId, name: &[u8]) -> Result<Option<OldEntry>, Error> {
         let key = LiveKey { branch, name: name.to_vec() }.encode();
-        let Some(value) = self.value(&key).await? else { return Ok(None) };
-        let (birth, rest) = split_live(&value)?;
-        Ok(Some(OldEntry { birth, value: decode_value(rest)? }))
+        let as_of = {
+            let mut state = self.space.lock();
+            if let Some(known) = state.known_entry(&key) {
+                return decode_live(known);
+            }
+            state.applied
+        };
+        let index = self.store.index().clone();
+        let wanted = key.clone();
+        let stored = unblock(&**self.store.runtime(), move || index.get(&wanted)).await?;
+        let mut state = self.space.lock();
+        if state.is_unchanged_since(&key, as_of) {
+            state.entry_cache.insert(key, stored.clone());
+        }
+        drop(state);
+        decode_live(stored)
     }
 
     /// The past version that `epoch` sees: the outer `None` when there is none.
@@ -265,19 +279,6 @@ impl Engine {
             upto = Some(upto.map_or(last.clone(), |upto: Vec<u8>| upto.min(last)));
         }
         Ok((names, upto))
-    }
-
-    /// An entry of the index, overlaid by the generations.
-    pub(super) async fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        {
-            let state = self.space.lock();
-            let frozen = || state.frozen.as_deref().and_then(|g| g.get(key));
-            if let Some(value) = state.active.get(key).or_else(frozen) {
-                return Ok(value.clone());
-            }
-        }
-        let (index, key) = (self.store.index().clone(), key.to_vec());
-        Ok(unblock(&**self.store.runtime(), move || index.get(&key)).await?)
     }
 
     /// Up to `limit` entries of the index that begin with `prefix`, overlaid by the generations.

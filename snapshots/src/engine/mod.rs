@@ -31,7 +31,7 @@ pub use admin::{DatasetInfo, SnapshotInfo};
 pub use audit::AuditError;
 pub use background::Budget;
 pub use diff::ChangedRange;
-pub use edit::{EntryCondition, EntryEdit};
+pub use edit::{Edits, EntryCondition, EntryEdit, EntryMerge};
 pub(crate) use entries::{decode_value, split_live};
 pub use files::{FilesError, OpenFiles, PoolFiles};
 pub use read::Extent;
@@ -40,6 +40,7 @@ pub use stats::EngineStats;
 pub use volume::{Volume, WriteOptions, IO_MAX};
 
 use crate::error::{Error, Retry};
+use crate::machine::merge::EntryRule;
 use crate::machine::observe::Observer;
 use crate::machine::op::{Admin, IoOp, Op, Reply};
 use crate::machine::Keyspace;
@@ -76,13 +77,23 @@ pub struct EngineConfig {
     pub store: Config,
     /// Bytes of resolved map pages kept in memory.
     pub page_cache_bytes: u64,
+    /// Bytes of small entries kept in memory.
+    pub entry_cache_bytes: u64,
+    /// How small entries of each kind of dataset are merged.
+    pub entry_rules: &'static [EntryRule],
     /// What background work may take.
     pub background: Budget,
 }
 
 impl Default for EngineConfig {
     fn default() -> EngineConfig {
-        EngineConfig { store: Config::default(), page_cache_bytes: 64 << 20, background: Budget::default() }
+        EngineConfig {
+            store: Config::default(),
+            page_cache_bytes: 64 << 20,
+            entry_cache_bytes: 16 << 20,
+            entry_rules: &[],
+            background: Budget::default(),
+        }
     }
 }
 
@@ -135,7 +146,9 @@ impl Engine {
     pub async fn open(parts: EngineParts) -> Result<(Arc<Engine>, Vec<Warning>), Error> {
         let (index, config) = (parts.index.clone(), parts.config);
         let pages = (config.page_cache_bytes / PAGE_BYTES).max(PAGES_MIN) as usize;
-        let loaded = unblock(&*parts.runtime, move || Keyspace::load(&*index, pages)).await?;
+        let (entries, rules) = (config.entry_cache_bytes as usize, config.entry_rules);
+        let load = move || Keyspace::load(&*index, pages, entries, rules);
+        let loaded = unblock(&*parts.runtime, load).await?;
         let space = Arc::new(loaded);
         let (store, warnings) = Store::open(parts.store_parts(), space.clone()).await?;
         let engine = Arc::new(Engine {

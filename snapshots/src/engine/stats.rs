@@ -12,6 +12,8 @@ pub struct EngineStats {
     pub page_bytes: u64,
     /// The bound of them.
     pub page_limit_bytes: u64,
+    /// Bytes of small entries in memory.
+    pub entry_bytes: u64,
     /// Page loads from the index.
     pub page_loads: u64,
     /// Datasets.
@@ -35,6 +37,7 @@ impl Engine {
             store,
             page_bytes: state.page_bytes(),
             page_limit_bytes: state.pages.limit() as u64 * PAGE_BYTES,
+            entry_bytes: state.entry_cache.bytes() as u64,
             page_loads: state.pages.misses,
             datasets: state.catalogue.datasets.len(),
             snapshots: named,

@@ -136,12 +136,10 @@ impl Volume {
     }
 
     pub(super) fn span(&self, offset: u64, len: u64, size: u64) -> Result<Span, Error> {
-        if !offset.is_multiple_of(SECTOR as u64)
-            || !len.is_multiple_of(SECTOR as u64)
-            || len == 0
-            || len > IO_MAX
-        {
-            return Err(Error::Invalid("a range is aligned to 512 bytes and 512 bytes to 16 MiB long"));
+        let whole = |n: u64| self.object != ObjectId(0) || n.is_multiple_of(SECTOR as u64);
+        if !whole(offset) || !whole(len) || len == 0 || len > IO_MAX {
+            let what = "a range is at most 16 MiB long and, of object 0, aligned to 512 bytes";
+            return Err(Error::Invalid(what));
         }
         let end = offset.checked_add(len).ok_or(Error::OutOfRange { size })?;
         if self.object == ObjectId(0) && end > size {

@@ -3,11 +3,12 @@
 //! Whole blocks are written elsewhere and mapped; parts of blocks are read, changed and written on condition
 //! that the block is still the one that was read (design rule 5), so no lock is held meanwhile.
 
+use super::edit::merged_of;
 use super::volume::Span;
-use super::{Volume, WriteOptions};
+use super::{Edits, Volume, WriteOptions};
 use crate::error::{Error, Retry};
-use crate::ids::{BranchId, ObjectId};
-use crate::machine::op::{IoOp, Part, Reach};
+use crate::ids::{BranchId, ObjectId, PageNo};
+use crate::machine::op::{Admin, IoOp, Merged, Op, Part, Reach};
 use crate::map::Pointer;
 use crate::pages::View;
 use crate::session::Session;
@@ -21,6 +22,8 @@ pub(super) struct Mode {
     pub(super) frees: bool,
     /// It clears what lies behind the end, which must be here; otherwise it lies inside.
     pub(super) behind: Option<u64>,
+    /// Pages that are discarded with it.
+    pub(super) cut: Option<(PageNo, PageNo)>,
 }
 
 impl Volume {
@@ -29,8 +32,23 @@ impl Volume {
     /// # Errors
     /// [`Error::NoSpace`], out of range, fenced: nothing was done. [`Error::PoolFailed`]: see there.
     pub async fn write(&self, offset: u64, data: Bytes, options: &WriteOptions) -> Result<(), Error> {
+        self.write_with(offset, data, options, &Edits::default()).await.map(drop)
+    }
+
+    /// As [`Volume::write`], and changes small entries of the dataset in the same commit: what became of the
+    /// merged ones.
+    ///
+    /// # Errors
+    /// As [`Volume::write`] and [`super::Engine::edit_with`].
+    pub async fn write_with(
+        &self,
+        offset: u64,
+        data: Bytes,
+        options: &WriteOptions,
+        edits: &Edits,
+    ) -> Result<Vec<Merged>, Error> {
         let crcs = block_crcs(&data, whole_blocks(offset, data.len()));
-        self.run(offset, data.len() as u64, options, Mode::default(), |span, old| {
+        self.run_with(offset, data.len() as u64, options, (Mode::default(), edits), |span, old| {
             let mut blocks = Vec::with_capacity(span.blocks() as usize);
             for nth in 0..span.blocks() {
                 let within = span.within(nth);
@@ -90,7 +108,6 @@ impl Volume {
         .await
     }
 
-    /// Prepares, commits, and prepares again while the operation bounces.
     pub(super) async fn run(
         &self,
         offset: u64,
@@ -99,13 +116,26 @@ impl Volume {
         mode: Mode,
         parts: impl Fn(Span, &Old) -> Result<Vec<Part>, Error>,
     ) -> Result<(), Error> {
+        self.run_with(offset, len, options, (mode, &Edits::default()), parts).await.map(drop)
+    }
+
+    /// Prepares, commits, and prepares again while the operation bounces.
+    pub(super) async fn run_with(
+        &self,
+        offset: u64,
+        len: u64,
+        options: &WriteOptions,
+        (mode, edits): (Mode, &Edits),
+        parts: impl Fn(Span, &Old) -> Result<Vec<Part>, Error>,
+    ) -> Result<Vec<Merged>, Error> {
         if self.snapshot.is_some() {
             return Err(Error::Invalid("a snapshot cannot be written"));
         }
+        edits.check()?;
         loop {
             let (branch, _, size) = self.view()?;
             let (span, reach) = match mode.behind {
-                Some(end) if end != size => return Ok(()),
+                Some(end) if end != size => return Ok(Vec::new()),
                 Some(end) => (self.span(offset, len, u64::MAX)?, Reach::Behind(end)),
                 None => (self.span(offset, len, size)?, self.inside(offset + len)),
             };
@@ -114,22 +144,34 @@ impl Volume {
                 old => old?,
             };
             self.engine.load_range(branch, self.object, span.first(), span.blocks()).await?;
-            let op = IoOp {
-                dataset: self.dataset,
-                branch,
-                session: options.session.clone(),
-                frees: mode.frees,
-                reach,
-                parts: parts(span, &old)?,
+            let mut parts = parts(span, &old)?;
+            match self.engine.edit_parts(self.dataset, branch, edits).await? {
+                Some(edits) => parts.extend(edits),
+                None => continue,
+            }
+            let (session, frees) = (options.session.clone(), mode.frees);
+            let io = IoOp { dataset: self.dataset, branch, session, frees, reach, parts };
+            let op = match mode.cut {
+                Some((from, to)) => Op::Admin(Admin::Cut { io, object: self.object, from, to }),
+                None => Op::Io(io),
             };
-            match self.engine.io(op).await {
-                Ok(_) if options.durable => return self.engine.flush().await.map(drop),
-                Ok(_) => return Ok(()),
+            match self.engine.store.commit(op).await.map_err(Retry::from) {
+                Ok(committed) => {
+                    if options.durable {
+                        let _durable = self.engine.flush().await?;
+                    }
+                    return Ok(merged_of(committed.reply));
+                }
                 Err(Retry::Failed(e)) => return Err(e),
-                Err(Retry::After(seq)) => match self.prepare_again(branch, span, seq).await {
-                    Err(e) if self.has_moved(&e, (branch, View::Live)) => {}
-                    again => again?,
-                },
+                Err(Retry::After(seq)) => {
+                    match self.prepare_again(branch, span, seq).await {
+                        Err(e) if self.has_moved(&e, (branch, View::Live)) => {}
+                        again => again?,
+                    }
+                    if mode.cut.is_some() {
+                        self.engine.help_discards().await?;
+                    }
+                }
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Zeroes and patterns: whole blocks of zeroes are unmapped and give their space back.
 
 use super::write::Mode;
-use super::{Volume, WriteOptions};
+use super::{Edits, Volume, WriteOptions, IO_MAX};
 use crate::error::Error;
-use crate::machine::op::Part;
+use crate::ids::{ObjectId, PageNo, PAGE_BLOCKS};
+use crate::machine::op::{Merged, Part};
 use block_layer::{Buf, BLOCK, SECTOR};
 
 impl Volume {
@@ -12,17 +13,53 @@ impl Volume {
     /// # Errors
     /// As [`Volume::write`]; works in a full pool.
     pub async fn write_zeroes(&self, offset: u64, len: u64, options: &WriteOptions) -> Result<(), Error> {
-        self.zero(offset, len, options, Mode { frees: true, ..Mode::default() }).await
+        let mode = Mode { frees: true, ..Mode::default() };
+        self.zero(offset, len, options, (mode, &Edits::default())).await.map(drop)
+    }
+
+    /// Makes zeroes of what an object other than 0 has in `from..to`, and changes small entries in the same
+    /// commit: what became of the merged ones. A long range is discarded, from its second page on: it reads
+    /// as zeroes at once, and its space comes back in the background.
+    ///
+    /// # Errors
+    /// As [`Volume::write_zeroes`] and [`super::Engine::edit_with`].
+    pub async fn cut_with(
+        &self,
+        from: u64,
+        to: u64,
+        options: &WriteOptions,
+        edits: &Edits,
+    ) -> Result<Vec<Merged>, Error> {
+        if self.object == ObjectId(0) || from >= to {
+            return Err(Error::Invalid("a cut is of one byte or more, of an object that has no end"));
+        }
+        let page = (PAGE_BLOCKS * BLOCK) as u64;
+        let to = to.checked_next_multiple_of(BLOCK as u64).ok_or(Error::OutOfRange { size: u64::MAX })?;
+        let mode = Mode { frees: true, ..Mode::default() };
+        if to - from <= IO_MAX {
+            return self.zero(from, to - from, options, (mode, edits)).await;
+        }
+        let first = (from + 1).next_multiple_of(page);
+        let cut = Some((PageNo(first / page), PageNo(to.div_ceil(page))));
+        let merged = self.zero(from, first - from, options, (Mode { cut, ..mode }, edits)).await;
+        self.engine.background.wake();
+        merged
     }
 
     /// As [`Volume::write_zeroes`], where no caller may reach.
     pub(super) async fn write_zeroes_beyond(&self, offset: u64, len: u64) -> Result<(), Error> {
         let mode = Mode { frees: true, behind: Some(offset), ..Mode::default() };
-        self.zero(offset, len, &WriteOptions::default(), mode).await
+        self.zero(offset, len, &WriteOptions::default(), (mode, &Edits::default())).await.map(drop)
     }
 
-    async fn zero(&self, offset: u64, len: u64, options: &WriteOptions, mode: Mode) -> Result<(), Error> {
-        self.run(offset, len, options, mode, |span, old| {
+    async fn zero(
+        &self,
+        offset: u64,
+        len: u64,
+        options: &WriteOptions,
+        how: (Mode, &Edits),
+    ) -> Result<Vec<Merged>, Error> {
+        self.run_with(offset, len, options, how, |span, old| {
             let mut parts = old.expects(self.object, span);
             let mut edges = Vec::new();
             let (mut first, mut last) = (0, span.blocks());

@@ -6,6 +6,7 @@ use crate::catalogue::Branch;
 use crate::generation::PageKey;
 use crate::held::Held;
 use crate::ids::{BranchId, Epoch};
+use crate::key::Kind;
 use crate::map::Partial;
 use crate::pages::View;
 use block_layer::Seq;
@@ -49,6 +50,12 @@ impl State {
             }
             Mutation::Value { key, value } => {
                 self.entry_orders.insert(key.clone(), seq);
+                if self.ordered_entries.get(&key).is_some_and(|(ordered, _)| *ordered <= seq) {
+                    self.ordered_entries.remove(&key);
+                }
+                if key.first() == Some(&(Kind::Live as u8)) {
+                    self.entry_cache.insert(key.clone(), value.clone());
+                }
                 self.active.put(key, value);
             }
             other => self.apply_catalogue(seq, other),

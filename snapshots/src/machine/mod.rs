@@ -13,6 +13,7 @@
 
 mod apply;
 mod load;
+pub mod merge;
 pub(crate) mod mutation;
 pub mod observe;
 pub mod op;
@@ -23,6 +24,7 @@ mod order_reclaim;
 pub(crate) use order_io::{encode_value, pieces};
 
 use crate::catalogue::{Branch, Catalogue, Cursor, DatasetId, Live, SnapshotId};
+use crate::entry_cache::EntryCache;
 use crate::error::Error;
 use crate::generation::{Generation, PageKey};
 use crate::held::Held;
@@ -33,6 +35,7 @@ use block_layer::alloc::Purpose;
 use block_layer::index::{Batch, Index};
 use block_layer::store::{Contradiction, Machine, Refusal, Tx};
 use block_layer::{Seq, BLOCK};
+use merge::EntryRule;
 use mutation::Mutation;
 use op::{Admin, Op, Part, Reply};
 use rustc_hash::FxHashMap;
@@ -66,6 +69,11 @@ pub(crate) struct State {
     /// When small entries were last changed, by their live key; complete for everything after `forgotten`.
     pub(crate) entry_orders: FxHashMap<Vec<u8>, Seq>,
     pub(crate) forgotten: Seq,
+    /// Live small entries, as they are stored, that are ordered and not applied: the newest of each.
+    ordered_entries: FxHashMap<Vec<u8>, (Seq, Option<Vec<u8>>)>,
+    /// Live small entries as of the last applied commit.
+    pub(crate) entry_cache: EntryCache,
+    rules: &'static [EntryRule],
     pub(crate) applied: Seq,
     frozen_at: Seq,
     /// Branches whose record or space table differs from what the generations and the index have.
@@ -78,11 +86,16 @@ pub(crate) struct State {
 impl Keyspace {
     /// Loads the catalogue from the index; blocks.
     ///
-    /// `cached_pages`: the bound of the page cache.
+    /// `cached_pages`, `cached_entry_bytes`: the bounds of its caches; `rules`: how small entries are merged.
     ///
     /// # Errors
     /// When the index fails or is damaged.
-    pub fn load(index: &dyn Index, cached_pages: usize) -> Result<Keyspace, Error> {
+    pub fn load(
+        index: &dyn Index,
+        cached_pages: usize,
+        cached_entry_bytes: usize,
+        rules: &'static [EntryRule],
+    ) -> Result<Keyspace, Error> {
         let (catalogue, held) = load::catalogue(index)?;
         let state = State {
             catalogue,
@@ -94,6 +107,9 @@ impl Keyspace {
             ordered: FxHashMap::default(),
             entry_orders: FxHashMap::default(),
             forgotten: Seq(0),
+            ordered_entries: FxHashMap::default(),
+            entry_cache: EntryCache::new(cached_entry_bytes),
+            rules,
             applied: Seq(0),
             frozen_at: Seq(0),
             dirty: BTreeSet::new(),
@@ -117,7 +133,7 @@ impl Machine for Keyspace {
     }
 
     fn data_bytes(&self, op: &Op) -> usize {
-        let Op::Io(io) = op else { return 0 };
+        let (Op::Io(io) | Op::Admin(Admin::Cut { io, .. })) = op else { return 0 };
         io.parts.iter().map(Part::written_blocks).sum::<usize>() * BLOCK
     }
 
@@ -127,6 +143,7 @@ impl Machine for Keyspace {
             Op::Io(io) => state.order_io(io, tx),
             Op::Admin(Admin::Reclaim(step)) => state.order_reclaim(step, tx),
             Op::Admin(Admin::WorkOff(step)) => state.order_work_off(step, tx),
+            Op::Admin(Admin::Cut { io, object, from, to }) => state.order_cut(io, *object, (*from, *to), tx),
             Op::Admin(admin) => {
                 if matches!(admin, Admin::Create { .. } | Admin::Clone { .. } | Admin::Snapshot(_)) {
                     tx.check_index(Purpose::Write)?;
@@ -162,6 +179,7 @@ impl Machine for Keyspace {
     fn discard(&self, visible: Seq) {
         let mut state = self.lock();
         state.ordered.clear();
+        state.ordered_entries.clear();
         let applied = state.applied;
         state.entry_orders.values_mut().for_each(|seq| *seq = (*seq).min(applied));
         if let Some(observer) = self.observer.get() {

@@ -98,6 +98,10 @@ pub enum Part {
     },
     /// Sets or removes a small entry.
     Entry(EntryChange),
+    /// Changes a small entry by the rule of the dataset's kind.
+    Merge(EntryMerging),
+    /// Sets or removes a small entry of another dataset, whose live side must be this branch.
+    Beside(DatasetId, BranchId, EntryChange),
 }
 
 impl Part {
@@ -121,6 +125,31 @@ pub struct EntryChange {
     pub old: Option<OldEntry>,
     /// Everything up to here was looked at when `old` was read.
     pub as_of: Seq,
+}
+
+/// A change of a small entry whose outcome follows from what it is when its turn comes: see
+/// [`super::merge`].
+#[derive(Debug)]
+pub struct EntryMerging {
+    /// Its name in the dataset's key space.
+    pub name: Vec<u8>,
+    /// What the rule is to do.
+    pub operand: Vec<u8>,
+    /// The branch's own version, as of `as_of`.
+    pub old: Option<OldEntry>,
+    /// What the origin has, when the branch has none of its own.
+    pub inherited: Option<Vec<u8>>,
+    /// Everything up to here was looked at when they were read.
+    pub as_of: Seq,
+}
+
+/// What a merge met and what it made of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// The value before; `None` = there was none.
+    pub before: Option<Vec<u8>>,
+    /// The value after.
+    pub after: Option<Vec<u8>>,
 }
 
 /// The live version of an entry, as it is stored.
@@ -208,6 +237,17 @@ pub enum Admin {
     },
     /// Discards whole pages of a dataset's object: a range tombstone.
     Discard(DatasetId, ObjectId, PageNo, PageNo),
+    /// Data and small entries as in [`Op::Io`], and the pages of an object in `from..to` discarded with them.
+    Cut {
+        /// The changes; none touches the pages.
+        io: IoOp,
+        /// The object.
+        object: ObjectId,
+        /// The first page.
+        from: PageNo,
+        /// One past the last.
+        to: PageNo,
+    },
     /// Background: some pages of a view are reclaimed.
     Reclaim(ReclaimStep),
     /// Background: nothing is left of a view.
@@ -333,4 +373,6 @@ pub enum Reply {
     Dataset(DatasetId),
     /// The new snapshots, in the order asked for.
     Snapshots(Vec<SnapshotId>),
+    /// It is done, and this became of the merged entries, in their order.
+    Merged(Vec<Merged>),
 }

@@ -1,7 +1,7 @@
 //! Ordering of what changes the catalogue. Each is alone: what is applied is all that was ever ordered.
 
 use super::mutation::Mutation;
-use super::op::{Admin, Dead, Reply};
+use super::op::{Admin, Dead, IoOp, Reply};
 use super::{no_snapshot, not_found, State};
 use crate::catalogue::{
     Branch, Counters, Cursor, Dataset, DatasetId, Live, Snapshot, SnapshotId, Trim, ATTRIBUTES_MAX, NAME_MAX,
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::ids::{BranchId, Epoch, ObjectId, PageNo, PAGE_BLOCKS};
 use crate::map::Partial;
 use crate::pages::View;
-use block_layer::store::Refusal;
+use block_layer::store::{Refusal, Tx};
 use block_layer::{Seq, BLOCK, SECTOR};
 
 /// Largest size of a dataset, in bytes.
@@ -66,7 +66,9 @@ impl State {
                 };
                 Ok((Reply::Done, changes.iter().map(value).collect()))
             }
-            Admin::Reclaim(_) | Admin::WorkOff(_) => unreachable!("ordered with the space they free"),
+            Admin::Reclaim(_) | Admin::WorkOff(_) | Admin::Cut { .. } => {
+                unreachable!("ordered with the space they free")
+            }
         }
     }
 
@@ -140,6 +142,22 @@ impl State {
             return refuse(Error::Invalid("an empty range of pages"));
         }
         Ok((Reply::Done, vec![self.trim(self.dataset(id)?.branch, object, from, to)?]))
+    }
+
+    /// Orders a [`Admin::Cut`]. The discard's record comes first: those of the data count upon the branch.
+    pub(super) fn order_cut(
+        &mut self,
+        io: &IoOp,
+        object: ObjectId,
+        (from, to): (PageNo, PageNo),
+        tx: &mut Tx<'_>,
+    ) -> Result<Reply, Refusal<Error>> {
+        if self.dataset(io.dataset)?.branch != io.branch {
+            return Err(Refusal::Bounce(Seq(0)));
+        }
+        let discarded = self.trim(io.branch, object, from, to)?;
+        tx.mutate(|out| discarded.encode(out));
+        self.order_io(io, tx)
     }
 
     fn trim(

@@ -2,8 +2,9 @@
 //!
 //! Three steps, so that a refusal changes nothing: check everything, allocate, then record the effects.
 
+use super::merge::EntryRule;
 use super::mutation::Mutation;
-use super::op::{EntryChange, IoOp, Part, Reach, Reply, Source};
+use super::op::{EntryChange, IoOp, Merged, OldEntry, Part, Reach, Reply, Source};
 use super::{no_snapshot, not_found, State};
 use crate::catalogue::{Branch, Record};
 use crate::error::Error;
@@ -24,6 +25,9 @@ struct Gathered {
     deltas: Vec<Delta>,
     inherited: i64,
     values: Vec<Mutation>,
+    /// Blocks that became mapped, less those that are no longer.
+    mapped: i64,
+    merged: Vec<Merged>,
 }
 
 /// Consecutive slots of one page, and where they lie in the range they were cut from.
@@ -68,9 +72,10 @@ impl State {
         if dataset.branch != op.branch {
             return Err(Refusal::Bounce(Seq(0)));
         }
+        let rule = self.rule_of(dataset.kind);
         let branch = self.catalogue.branches[&op.branch].clone();
         for part in &op.parts {
-            self.check_part(&branch, size, part, tx)?;
+            self.check_part(&branch, (size, rule), part, tx)?;
         }
         let purpose = if op.frees { Purpose::Reserved } else { Purpose::Write };
         let written = op.parts.iter().map(Part::written_blocks).sum::<usize>();
@@ -89,17 +94,17 @@ impl State {
         }
         let mut gathered = Gathered::default();
         for (part, runs) in op.parts.iter().zip(runs) {
-            self.gather(&branch, part, &runs, tx, &mut gathered);
+            self.gather(&branch, rule, part, &runs, tx, &mut gathered);
         }
-        self.record(&branch, gathered, tx);
-        Ok(Reply::Done)
+        let merged = self.record(&branch, gathered, tx);
+        Ok(if merged.is_empty() { Reply::Done } else { Reply::Merged(merged) })
     }
 
     /// Whether a part may be done now: nothing is changed here.
     fn check_part(
         &mut self,
         branch: &Branch,
-        size: u64,
+        (size, rule): (u64, Option<EntryRule>),
         part: &Part,
         tx: &mut Tx<'_>,
     ) -> Result<(), Refusal<Error>> {
@@ -123,6 +128,15 @@ impl State {
                 self.check_pointers(branch.id, *object, *block, pointers)
             }
             Part::Entry(entry) => self.check_entry(branch.id, entry),
+            Part::Merge(merging) => self.check_merge(branch, rule, merging),
+            Part::Beside(dataset, branch, entry) => {
+                let other = self.catalogue.datasets.get(dataset);
+                let other = other.ok_or_else(|| Refusal::Refused(not_found(*dataset)))?;
+                match other.branch == *branch {
+                    true => self.check_entry(*branch, entry),
+                    false => Err(Refusal::Bounce(Seq(0))),
+                }
+            }
         }
     }
 
@@ -206,7 +220,15 @@ impl State {
     }
 
     /// Gathers the effects of a part that was checked.
-    fn gather(&mut self, branch: &Branch, part: &Part, runs: &[Run], tx: &mut Tx<'_>, to: &mut Gathered) {
+    fn gather(
+        &mut self,
+        branch: &Branch,
+        rule: Option<EntryRule>,
+        part: &Part,
+        runs: &[Run],
+        tx: &mut Tx<'_>,
+        to: &mut Gathered,
+    ) {
         match part {
             Part::Write { object, block, blocks } => {
                 let mut addresses =
@@ -228,7 +250,18 @@ impl State {
                 self.gather_map(branch, *object, *block, pointers, tx, to);
             }
             Part::Expect { .. } => {}
-            Part::Entry(entry) => self.gather_entry(branch, entry, tx.seq, to),
+            Part::Entry(EntryChange { name, value, old, .. }) => {
+                self.gather_entry(branch, (name, value), old.as_ref(), tx.seq, to);
+            }
+            Part::Merge(merging) => {
+                let (old, merged) = self.merge(branch, rule, merging, to.mapped);
+                self.gather_entry(branch, (&merging.name, &merged.after), old.as_ref(), tx.seq, to);
+                to.merged.push(merged);
+            }
+            Part::Beside(_, id, EntryChange { name, value, old, .. }) => {
+                let branch = self.catalogue.branches[id].clone();
+                self.gather_entry(&branch, (name, value), old.as_ref(), tx.seq, to);
+            }
         }
     }
 
@@ -258,10 +291,14 @@ impl State {
                 match (old, new) {
                     (None, None) => continue,
                     (_, Some(pointer)) => {
+                        to.mapped += i64::from(old.is_none());
                         to.deltas.push(Delta::add_live(Epoch::OPEN, 1));
                         to.partials[own].1.set(slot, Slot::Data(*pointer));
                     }
-                    (_, None) => to.partials[own].1.set(slot, Slot::Hole),
+                    (_, None) => {
+                        to.mapped -= 1;
+                        to.partials[own].1.set(slot, Slot::Hole);
+                    }
                 }
                 if let Some(old) = old {
                     self.let_go_of(branch, holder, old, tx, (&mut to.deltas, &mut to.inherited));
@@ -292,31 +329,39 @@ impl State {
         }
     }
 
-    fn gather_entry(&mut self, branch: &Branch, entry: &EntryChange, seq: Seq, to: &mut Gathered) {
-        let live = LiveKey { branch: branch.id, name: entry.name.clone() }.encode();
+    fn gather_entry(
+        &mut self,
+        branch: &Branch,
+        (name, new): (&Vec<u8>, &Option<Vec<u8>>),
+        old: Option<&OldEntry>,
+        seq: Seq,
+        to: &mut Gathered,
+    ) {
+        let live = LiveKey { branch: branch.id, name: name.clone() }.encode();
         let holder = self.entry_holder(branch.id);
-        if let Some(old) = entry.old.as_ref().filter(|old| old.birth <= holder) {
-            let (name, from) = (entry.name.clone(), old.birth);
+        if let Some(old) = old.filter(|old| old.birth <= holder) {
+            let (name, from) = (name.clone(), old.birth);
             let past = PastKey { branch: branch.id, name: name.clone(), to: holder, from }.encode();
             let death = DeathKey { branch: branch.id, to: holder, name }.encode();
             to.values.push(Mutation::Value { key: past, value: Some(encode_value(&old.value)) });
             to.values.push(Mutation::Value { key: death, value: Some(Vec::new()) });
         }
         // A branch with an origin, or with snapshots, keeps a removal as an entry that hides what lies below.
-        let stays = entry.value.is_some() || branch.origin.is_some();
+        let stays = new.is_some() || branch.origin.is_some();
         let value = stays.then(|| {
             let mut bytes = Vec::new();
             branch.open.encode(&mut bytes);
-            bytes.extend(encode_value(&entry.value));
+            bytes.extend(encode_value(new));
             bytes
         });
         self.entry_orders.insert(live.clone(), seq);
+        self.ordered_entries.insert(live.clone(), (seq, value.clone()));
         to.values.push(Mutation::Value { key: live, value });
     }
 
     /// Hands the gathered effects to the batch, and to those that are ordered after it.
-    fn record(&mut self, branch: &Branch, gathered: Gathered, tx: &mut Tx<'_>) {
-        let Gathered { partials, mut deltas, inherited, values } = gathered;
+    fn record(&mut self, branch: &Branch, gathered: Gathered, tx: &mut Tx<'_>) -> Vec<Merged> {
+        let Gathered { partials, mut deltas, inherited, values, merged, .. } = gathered;
         Delta::coalesce(&mut deltas);
         if !deltas.is_empty() || inherited != 0 {
             tx.mutate(|out| Mutation::Space { branch: branch.id, deltas, inherited }.encode(out));
@@ -329,6 +374,7 @@ impl State {
         for value in values {
             tx.mutate(|out| value.encode(out));
         }
+        merged
     }
 }
 
@@ -339,7 +385,8 @@ fn grows_index(parts: &[Part]) -> bool {
     for part in parts {
         match part {
             Part::Share { pointers, .. } if pointers.iter().any(Option::is_some) => return true,
-            Part::Entry(EntryChange { value, old, .. }) => {
+            Part::Entry(EntryChange { value, old, .. })
+            | Part::Beside(_, _, EntryChange { value, old, .. }) => {
                 let had = old.as_ref().is_some_and(|old| old.value.is_some());
                 entries += i32::from(value.is_some()) - i32::from(had);
             }

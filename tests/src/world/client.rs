@@ -9,10 +9,11 @@ use super::history::{History, Recorder};
 use super::model::{holds, Command, Model, Target};
 use super::options::{Options, Trouble};
 use super::rot::Rot;
+use super::sums::{cut_sectors, edits_of, sums_of};
 use crate::sim::Rng;
 use block_layer::store::ReadError;
 use block_layer::{Buf, Runtime, SECTOR};
-use snapshots::engine::{Volume, WriteOptions};
+use snapshots::engine::{EntryEdit, Volume, WriteOptions};
 use snapshots::{Engine, Error, ObjectId, Session};
 use std::sync::Arc;
 
@@ -121,6 +122,14 @@ impl Client {
                 let (to, from_at, len) = (bytes(block), bytes(from_block), bytes(count));
                 self.volume(*at).clone_range(to, &self.volume(*from), from_at, len, options).await
             }
+            Command::Sum { at, sector, stamps, .. } => {
+                let (data, edits) = (bytes_of(stamps), edits_of(command));
+                self.volume(*at).write_with(sectors(sector), data, options, &edits).await.map(drop)
+            }
+            Command::Cut { at, from, len, .. } => {
+                let edits = edits_of(command);
+                self.volume(*at).cut_with(*from, from + len, options, &edits).await.map(drop)
+            }
             Command::Edit { dataset, edits } => {
                 self.engine.edit(*dataset, edits, options.session.clone()).await?;
                 match options.durable {
@@ -154,6 +163,18 @@ impl Client {
                 any(&|model| {
                     let found = model.stamps(*at, sector + nth, 1);
                     found.is_none_or(|found| found[0] != expected[nth as usize])
+                })
+            }
+            (Error::Vetoed(_), _) => {
+                let Some((at, sums)) = sums_of(command) else { return false };
+                any(&|model| sums.iter().any(|sum| sum.outcome(model, at, 0).is_err()))
+            }
+            (Error::Exists(_) | Error::NotFound(_), Command::Sum { at, beside, edits, .. }) => {
+                any(&|model| {
+                    let entries = model.datasets.get(beside).map(|d| &d.content.entries);
+                    let holds =
+                        |edit: &EntryEdit| entries.is_some_and(|e| holds(&edit.condition, e.get(&edit.name)));
+                    model.content(*at).is_none() || !edits.iter().all(holds)
                 })
             }
             (Error::Exists(_) | Error::NotFound(_), Command::Edit { dataset, edits }) => any(&|model| {
@@ -217,6 +238,7 @@ fn targets(command: &Command) -> Vec<Target> {
         | Command::Zero { at, .. }
         | Command::Same { at, .. }
         | Command::Compare { at, .. } => vec![*at],
+        Command::Sum { at, .. } | Command::Cut { at, .. } => vec![*at],
         Command::Clone { at, from, .. } => vec![*at, *from],
         Command::Edit { dataset, .. } => vec![Target { dataset: *dataset, object: 0, snapshot: None }],
     }
@@ -225,11 +247,15 @@ fn targets(command: &Command) -> Vec<Target> {
 /// The sectors that a command may have to read.
 pub(super) fn reach(command: &Command) -> Option<(Target, u64, u64)> {
     match command {
-        Command::Write { at, sector, stamps } | Command::Compare { at, sector, stamps, .. } => {
-            Some((*at, *sector, stamps.len() as u64))
-        }
+        Command::Write { at, sector, stamps }
+        | Command::Sum { at, sector, stamps, .. }
+        | Command::Compare { at, sector, stamps, .. } => Some((*at, *sector, stamps.len() as u64)),
         Command::Zero { at, sector, count } | Command::Same { at, sector, count, .. } => {
             Some((*at, *sector, *count))
+        }
+        Command::Cut { at, from, len, .. } => {
+            let sectors = cut_sectors(*from, *len);
+            Some((*at, sectors.start, (sectors.end - sectors.start).min(2048)))
         }
         Command::Clone { .. } | Command::Edit { .. } => None,
     }
@@ -242,15 +268,15 @@ fn fits(command: &Command, model: &Model) -> bool {
         at.object != 0 || end * SECTOR as u64 <= size
     };
     match command {
-        Command::Write { at, sector, stamps } | Command::Compare { at, sector, stamps, .. } => {
-            inside(at, sector + stamps.len() as u64)
-        }
+        Command::Write { at, sector, stamps }
+        | Command::Sum { at, sector, stamps, .. }
+        | Command::Compare { at, sector, stamps, .. } => inside(at, sector + stamps.len() as u64),
         Command::Zero { at, sector, count } | Command::Same { at, sector, count, .. } => {
             inside(at, sector + count)
         }
         Command::Clone { at, block, from, from_block, count } => {
             inside(at, (block + count) * SECTORS) && inside(from, (from_block + count) * SECTORS)
         }
-        Command::Edit { .. } => true,
+        Command::Edit { .. } | Command::Cut { .. } => true,
     }
 }

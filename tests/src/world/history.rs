@@ -74,11 +74,18 @@ impl Observer for Recorder {
         history.abandoned.clear();
         let mut model = Model::clone(history.now());
         let what = match op {
-            Op::Io(io) => {
+            Op::Io(io) | Op::Admin(Admin::Cut { io, .. }) => {
                 let Some(number) = io.session.as_ref().map(|s| s.number()).filter(|n| *n > 0) else { return };
                 assert!(!history.fenced.contains(&number), "command {number} took effect behind its fence");
                 let command = &history.commands[&number];
-                let done = model.command(command);
+                let merged = match command {
+                    Command::Sum { .. } | Command::Cut { .. } => model.sum(command),
+                    _ => model.command(command).map(|()| Vec::new()),
+                };
+                if let (Reply::Merged(answer), Ok(merged)) = (reply, &merged) {
+                    assert_eq!(answer, merged, "{seq}: command {number} {command:?}");
+                }
+                let done = merged.map(drop);
                 done.unwrap_or_else(|e| panic!("{seq}: command {number} {command:?}: {e}"));
                 What::Command(number)
             }

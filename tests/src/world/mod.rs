@@ -19,6 +19,7 @@ mod options;
 mod phases;
 mod rot;
 mod run;
+mod sums;
 mod work;
 
 pub use extras::{Extras, Growing};

@@ -5,9 +5,10 @@
 
 use super::content::{Block, Data, Stamp, SECTORS};
 use super::rot::Place;
+use super::sums::{cut_sectors, Sum};
 use block_layer::SECTOR;
 use snapshots::engine::{EntryCondition, EntryEdit};
-use snapshots::machine::op::{Admin, Reply};
+use snapshots::machine::op::{Admin, Merged, Reply};
 use snapshots::{DatasetId, SnapshotId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,12 +82,55 @@ pub(super) struct Target {
 #[derive(Clone, Debug)]
 #[allow(missing_docs)] // the fields are the command's arguments, in sectors of 512 bytes or blocks of 4096
 pub(super) enum Command {
-    Write { at: Target, sector: u64, stamps: Vec<Stamp> },
-    Zero { at: Target, sector: u64, count: u64 },
-    Same { at: Target, sector: u64, count: u64, pattern: Vec<Stamp> },
-    Compare { at: Target, sector: u64, expected: Vec<Stamp>, stamps: Vec<Stamp> },
-    Clone { at: Target, block: u64, from: Target, from_block: u64, count: u64 },
-    Edit { dataset: DatasetId, edits: Vec<EntryEdit> },
+    Write {
+        at: Target,
+        sector: u64,
+        stamps: Vec<Stamp>,
+    },
+    Zero {
+        at: Target,
+        sector: u64,
+        count: u64,
+    },
+    Same {
+        at: Target,
+        sector: u64,
+        count: u64,
+        pattern: Vec<Stamp>,
+    },
+    Compare {
+        at: Target,
+        sector: u64,
+        expected: Vec<Stamp>,
+        stamps: Vec<Stamp>,
+    },
+    Clone {
+        at: Target,
+        block: u64,
+        from: Target,
+        from_block: u64,
+        count: u64,
+    },
+    Edit {
+        dataset: DatasetId,
+        edits: Vec<EntryEdit>,
+    },
+    /// A write with merges, and edits of another dataset.
+    Sum {
+        at: Target,
+        sector: u64,
+        stamps: Vec<Stamp>,
+        sums: Vec<Sum>,
+        beside: DatasetId,
+        edits: Vec<EntryEdit>,
+    },
+    /// A cut of an object, in bytes, with merges.
+    Cut {
+        at: Target,
+        from: u64,
+        len: u64,
+        sums: Vec<Sum>,
+    },
 }
 
 /// What the engine did and must not have.
@@ -166,7 +210,63 @@ impl Model {
                 self.clone_range(*at, *block, *from, *from_block, *count)
             }
             Command::Edit { dataset, edits } => self.edit(*dataset, edits),
+            Command::Sum { .. } | Command::Cut { .. } => self.sum(command).map(drop),
         }
+    }
+
+    /// A command with merges gets its place: what became of them.
+    ///
+    /// # Errors
+    /// Its conditions do not hold there.
+    pub(super) fn sum(&mut self, command: &Command) -> Result<Vec<Merged>, Wrong> {
+        let mut mapped = 0;
+        let (at, sums) = match command {
+            Command::Sum { at, sector, stamps, sums, beside, edits } => {
+                if !edits.is_empty() {
+                    self.edit(*beside, edits)?;
+                }
+                mapped -= self.blocks(*at, *sector, stamps.len() as u64);
+                self.write(*at, *sector, stamps.iter().copied())?;
+                mapped += self.blocks(*at, *sector, stamps.len() as u64);
+                (*at, sums)
+            }
+            Command::Cut { at, from, len, sums } => {
+                let sectors = cut_sectors(*from, *len);
+                // Beyond 16 MiB what lies behind the first page goes later, and does not count.
+                let counted = match (sectors.end - sectors.start) * SECTOR as u64 > 16 << 20 {
+                    true => (sectors.start + 1).next_multiple_of(2048) - sectors.start,
+                    false => sectors.end - sectors.start,
+                };
+                mapped -= self.blocks(*at, sectors.start, counted);
+                self.change(at.dataset, |content| {
+                    content.data_mut(at.object).zero(sectors.start, sectors.end - sectors.start);
+                })?;
+                mapped += self.blocks(*at, sectors.start, counted);
+                (*at, sums)
+            }
+            _ => return Ok(Vec::new()),
+        };
+        let mut all = Vec::new();
+        for sum in sums {
+            let merged = sum.outcome(self, at, mapped)?;
+            let after = merged.after.clone();
+            self.change(at.dataset, |content| {
+                let entries = Arc::make_mut(&mut content.entries);
+                match after {
+                    Some(value) => drop(entries.insert(sum.name().to_vec(), value)),
+                    None => drop(entries.remove(sum.name())),
+                }
+            })?;
+            all.push(merged);
+        }
+        Ok(all)
+    }
+
+    /// Mapped blocks of a range of sectors.
+    fn blocks(&self, at: Target, sector: u64, count: u64) -> i64 {
+        let Some(content) = self.content(at) else { return 0 };
+        let blocks = sector / SECTORS..(sector + count).div_ceil(SECTORS);
+        blocks.filter(|block| content.data(at.object).block(*block).is_some()).count() as i64
     }
 
     fn write(&mut self, at: Target, sector: u64, stamps: impl Iterator<Item = Stamp>) -> Result<(), Wrong> {

@@ -162,6 +162,8 @@ fn config(rng: &mut Rng) -> EngineConfig {
             index_reserve_bytes: 64 * KIB,
         },
         page_cache_bytes: 0,
+        entry_cache_bytes: *rng.pick(&[0, 2 * KIB, MIB]),
+        entry_rules: super::sums::RULES,
         background: Budget { step_pages: 1 + rng.below(16) as usize, pause: *rng.pick(&pauses) },
     }
 }

@@ -53,7 +53,7 @@ impl Client {
         (0..count).map(|nth| (serial << 16) + nth + 1).collect()
     }
 
-    fn dataset(&mut self, model: &Model) -> DatasetId {
+    pub(super) fn dataset(&mut self, model: &Model) -> DatasetId {
         let ids: Vec<DatasetId> = model.datasets.keys().copied().collect();
         // The first ones are met most: clients are to meet each other.
         let among = if self.rng.chance(0.5) { ids.len().min(2) } else { ids.len() };
@@ -136,10 +136,11 @@ impl Client {
                 }
                 Command::Compare { at, sector, expected, stamps: self.stamps(count) }
             }
-            76..88 => {
+            76..84 => {
                 let from = if self.rng.chance(0.3) { at } else { self.any_target(model) };
                 self.clone_command(model, at, from, (sector, count))?
             }
+            84..92 => self.summing(model, at, sector, count),
             _ => {
                 let dataset = self.dataset(model);
                 Command::Edit { dataset, edits: self.edits(model, dataset) }
@@ -166,7 +167,7 @@ impl Client {
         (count > 0).then_some(Command::Clone { at, block, from, from_block, count })
     }
 
-    fn edits(&mut self, model: &Model, dataset: DatasetId) -> Vec<EntryEdit> {
+    pub(super) fn edits(&mut self, model: &Model, dataset: DatasetId) -> Vec<EntryEdit> {
         let entries = model.datasets[&dataset].content.entries.clone();
         let mut edits: Vec<EntryEdit> = Vec::new();
         for _ in 0..1 + self.rng.below(3) {
