@@ -45,6 +45,42 @@ impl Engine {
         }
     }
 
+    /// Brings entries into memory, all that the index has of the view's own branch in one go: a hint, for who is
+    /// about to get them one by one.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub async fn warm(
+        &self,
+        dataset: DatasetId,
+        snapshot: Option<SnapshotId>,
+        names: &[Vec<u8>],
+    ) -> Result<(), Error> {
+        let branch = self.entry_levels(dataset, snapshot)?[0].0;
+        let (mut keys, as_of) = {
+            let mut state = self.space.lock();
+            let mut keys: Vec<Vec<u8>> =
+                names.iter().map(|name| LiveKey { branch, name: name.clone() }.encode()).collect();
+            keys.retain(|key| state.known_entry(key).is_none());
+            (keys, state.applied)
+        };
+        if keys.is_empty() {
+            return Ok(());
+        }
+        keys.sort_unstable();
+        let index = self.store.index().clone();
+        let read = move || keys.into_iter().map(|key| Ok((index.get(&key)?, key))).collect();
+        let read: Result<Vec<_>, Error> = unblock(&**self.store.runtime(), read).await;
+        let read = read?;
+        let mut state = self.space.lock();
+        for (stored, key) in read {
+            if state.is_unchanged_since(&key, as_of) {
+                state.entry_cache.insert(key, stored);
+            }
+        }
+        Ok(())
+    }
+
     /// Up to `limit` entries whose names are in `from..` and begin with `prefix`, in order.
     ///
     /// # Errors

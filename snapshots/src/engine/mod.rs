@@ -13,6 +13,7 @@ mod copy;
 mod diff;
 mod edit;
 mod entries;
+mod facts;
 mod files;
 mod flatten;
 mod load;

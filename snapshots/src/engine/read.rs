@@ -6,7 +6,7 @@
 use super::volume::Span;
 use super::Volume;
 use crate::error::Error;
-use crate::ids::{BranchId, PAGE_BLOCKS};
+use crate::ids::{BranchId, ObjectId, PAGE_BLOCKS};
 use crate::map::Pointer;
 use crate::pages::View;
 use block_layer::store::Wanted;
@@ -83,6 +83,7 @@ impl Volume {
     /// Out of range.
     pub async fn extents(&self, offset: u64, len: u64, limit: usize) -> Result<Vec<Extent>, Error> {
         let (branch, view, size) = self.view()?;
+        let size = if self.object == ObjectId(0) { size } else { u64::MAX };
         let end = offset.saturating_add(len).min(size);
         if offset >= end {
             return Err(Error::OutOfRange { size });

@@ -7,7 +7,7 @@ use super::content::{Block, Data, Stamp, SECTORS};
 use super::rot::Place;
 use super::sums::{cut_sectors, Sum};
 use block_layer::SECTOR;
-use snapshots::engine::{EntryCondition, EntryEdit};
+use snapshots::engine::{EntryCondition, EntryEdit, IO_MAX};
 use snapshots::machine::op::{Admin, Merged, Reply};
 use snapshots::{DatasetId, SnapshotId};
 use std::collections::BTreeMap;
@@ -233,7 +233,7 @@ impl Model {
             Command::Cut { at, from, len, sums } => {
                 let sectors = cut_sectors(*from, *len);
                 // Beyond 16 MiB what lies behind the first page goes later, and does not count.
-                let counted = match (sectors.end - sectors.start) * SECTOR as u64 > 16 << 20 {
+                let counted = match (sectors.end - sectors.start) * SECTOR as u64 > IO_MAX {
                     true => (sectors.start + 1).next_multiple_of(2048) - sectors.start,
                     false => sectors.end - sectors.start,
                 };

@@ -7,7 +7,7 @@ use super::client::Client;
 use super::content::SECTORS;
 use super::model::{Command, Model, Target, Wrong, SHARE};
 use block_layer::SECTOR;
-use snapshots::engine::{Edits, EntryMerge};
+use snapshots::engine::{Edits, EntryMerge, IO_MAX};
 use snapshots::machine::merge::{EntryRule, Merging, Veto};
 use snapshots::machine::op::Merged;
 
@@ -110,8 +110,10 @@ pub(super) fn sums_of(command: &Command) -> Option<(Target, &[Sum])> {
     }
 }
 
-/// The sectors that a cut of `len` bytes from byte `from` on makes zeroes of: to the end of a block.
+/// The sectors that a cut of `len` bytes from byte `from` on makes zeroes of: to the end of a block, a long one
+/// to the end of a page.
 pub(super) fn cut_sectors(from: u64, len: u64) -> std::ops::Range<u64> {
     let end = (from + len).div_ceil(SECTOR as u64).next_multiple_of(SECTORS);
-    from / SECTOR as u64..end
+    let first = from / SECTOR as u64;
+    first..if (end - first) * SECTOR as u64 > IO_MAX { end.next_multiple_of(256 * SECTORS) } else { end }
 }
