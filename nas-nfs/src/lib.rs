@@ -2,16 +2,16 @@
 //!
 //! | module | job | may not |
 //! |---|---|---|
+//! | [`tree`] | the border: what a server needs from a tree of files | know a protocol's encoding |
+//! | [`mem`], [`suite`] | a tree in memory; what every tree must do, as checks | be part of a server |
 //! | [`access`] | who may do what, from attributes and credentials | look anything up |
 //! | [`exports`] | which share is whose, and as whom a client acts there | know a protocol's encoding |
 //! | [`handle`] | file handles: bytes that lead to an object, and prove it | keep state |
-//! | [`mem`] | a tree in memory, for tests and fuzzers | be part of a server |
 //! | [`replay`] | duplicate requests get the answer they got | know what a procedure does |
-//! | [`suite`] | what every tree of files must do, as checks | know which tree it is |
-//! | [`tree`] | the border: what a server needs from a tree of files | know a protocol's encoding |
 //! | [`xdr`] | items in bytes | keep state |
 //! | [`memory`] | one budget, aligned buffers | know what the bytes are |
 //! | [`rpc`] | records, calls, replies, which program answers | know what a program does |
+//! | [`nfs3`], [`mount`] | the procedures | do I/O, know a connection |
 //! | [`session`], [`output`] | a connection as a value | do I/O, read a clock |
 //! | [`server`] | sockets, timers and buffers around sessions | decide anything of the protocol |
 //!
@@ -23,6 +23,8 @@ pub mod handle;
 pub mod limits;
 pub mod mem;
 pub mod memory;
+pub mod mount;
+pub mod nfs3;
 pub mod output;
 pub mod replay;
 pub mod rpc;

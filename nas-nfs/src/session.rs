@@ -130,7 +130,7 @@ impl Session {
     }
 
     fn on_record(&mut self, record: Record) {
-        match self.programs.begin(record.head, record.payload, self.ends, &self.budget) {
+        match self.programs.begin(record.head, record.payload, self.ends, &self.budget, self.now) {
             Ok((xid, Ok(answer))) => {
                 self.open += 1;
                 self.begun.push_back((xid, answer));

@@ -294,7 +294,10 @@ impl Xdr for Payload {
 
 /// Declares a structure and its encoding at once: its fields in order.
 macro_rules! xdr_struct {
-    ($($(#[$meta:meta])* $vis:vis struct $name:ident { $($(#[$doc:meta])* pub $field:ident: $type:ty,)* })*) => {$(
+    ($(
+        $(#[$meta:meta])*
+        $vis:vis struct $name:ident { $($(#[$doc:meta])* pub $field:ident: $type:ty,)* }
+    )*) => {$(
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq)]
         $vis struct $name { $($(#[$doc])* pub $field: $type,)* }
@@ -311,7 +314,30 @@ macro_rules! xdr_struct {
     )*};
 }
 
-pub(crate) use xdr_struct;
+/// Declares an enumeration and its encoding at once: the numbers of its values.
+macro_rules! xdr_enum {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $value:ident = $number:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum $name { $($(#[$doc])* $value = $number,)* }
+
+        impl $crate::xdr::Xdr for $name {
+            fn get(input: &mut $crate::xdr::Reader) -> Result<$name, $crate::xdr::XdrFault> {
+                match <u32 as $crate::xdr::Xdr>::get(input)? {
+                    $($number => Ok($name::$value),)*
+                    other => Err($crate::xdr::XdrFault::Unknown(other)),
+                }
+            }
+
+            fn put(&self, output: &mut $crate::xdr::Writer) {
+                $crate::xdr::Xdr::put(&(*self as u32), output);
+            }
+        }
+    };
+}
+
+pub(crate) use {xdr_enum, xdr_struct};
 
 #[cfg(test)]
 mod tests {

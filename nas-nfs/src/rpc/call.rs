@@ -5,6 +5,7 @@ use crate::memory::Budget;
 use crate::xdr::{xdr_struct, Array, Reader, Xdr, XdrFault};
 use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 /// The version of RPC.
 pub const RPC_VERSION: u32 = 2;
@@ -162,6 +163,8 @@ pub struct Call {
     pub arguments: Reader,
     /// Where memory for a large answer comes from.
     pub budget: Budget,
+    /// When it came, on the monotonic clock.
+    pub now: Instant,
 }
 
 /// A call as far as RPC itself understands it.

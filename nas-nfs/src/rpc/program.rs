@@ -12,6 +12,7 @@ use std::future::Future;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A call on its way to its end. It is always polled to its end, whatever becomes of the connection.
 pub type Answer = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -67,6 +68,7 @@ impl Programs {
         payload: Option<Bytes>,
         ends: Ends,
         budget: &Budget,
+        now: Instant,
     ) -> Result<(u32, Result<Answer, Outcome>), NotACall> {
         let call = match parse(head, payload) {
             Ok(call) => call,
@@ -90,6 +92,7 @@ impl Programs {
             ends,
             arguments: call.arguments,
             budget: budget.clone(),
+            now,
         });
         Ok((xid, Ok(answer)))
     }
