@@ -30,6 +30,17 @@ pub struct PoolView {
     pub scrub: Option<ScrubView>,
 }
 
+/// How much room a pool has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolSpace {
+    /// Its name.
+    pub name: Name,
+    /// Bytes for data.
+    pub capacity: u64,
+    /// Bytes that new data may take.
+    pub free: u64,
+}
+
 /// A device of a pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceView {

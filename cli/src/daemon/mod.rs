@@ -10,6 +10,7 @@ mod api;
 mod audit;
 mod config;
 mod socket;
+mod space;
 mod target;
 mod unit;
 mod workers;
@@ -84,6 +85,7 @@ async fn run(config: Config, socket: Option<PathBuf>) -> Result<(), ServeError> 
     manager.attach(san.clone()).await;
     san.open();
     let api = api::App { manager: manager.clone(), san: san.clone(), started: Instant::now() };
+    let watch = tokio::spawn(space::watch(manager.clone(), san.clone()));
     let listener = socket::bind(&socket)?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let audit = Arc::new(audit::Audit::open(&config.state_dir)?);
@@ -100,6 +102,7 @@ async fn run(config: Config, socket: Option<PathBuf>) -> Result<(), ServeError> 
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
     let _ = std::fs::remove_file(&socket);
     drop(stop);
+    watch.abort();
     let end = async {
         san.stop().await;
         let _ = serving.await;

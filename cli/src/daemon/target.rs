@@ -104,6 +104,13 @@ impl San {
         &self.portals
     }
 
+    /// Tells those who see the volume, named by its NAA in hexadecimal, that space is short.
+    pub(super) fn space_is_short(&self, naa: &str) {
+        if let Ok(naa) = u128::from_str_radix(naa, 16) {
+            self.target.space_is_short(Naa(naa.to_be_bytes()));
+        }
+    }
+
     pub(super) fn session_count(&self) -> usize {
         self.server.sessions().len()
     }

@@ -21,6 +21,11 @@ step "full after $((16 + written)) MiB"
 grep -q 'No space left on device' /run/dd || fail "the host was told something else: $(cat /run/dd)"
 logged 'critical space allocation error' || fail "the kernel was told something else"
 [ $written -gt 100 ] || fail "full too soon"
+warned() {
+    sg_turs "$dev" || true
+    logged 'thin provisioning soft threshold' # 38/07
+}
+until_true 10 warned
 
 step "reads go on"
 dd if="$dev" bs=1M count=16 iflag=direct status=none | cmp - /dev/shm/first

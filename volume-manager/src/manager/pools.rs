@@ -5,7 +5,7 @@ use crate::error::{Error, Kind};
 use crate::name::Name;
 use crate::pool::{Pool, SYSTEM};
 use crate::state::{Intent, PoolRecord};
-use crate::view::{DamagedView, DeviceView, PoolView, ScrubView};
+use crate::view::{DamagedView, DeviceView, PoolSpace, PoolView, ScrubView};
 use block_layer::device::FileDisk;
 use block_layer::Runtime;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use snapshots::engine::DamagedRange;
 use snapshots::Engine;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A device for a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +143,17 @@ impl Manager {
             });
         }
         Ok(view)
+    }
+
+    /// The space of each pool that is open: cheap enough to be asked for every second.
+    #[must_use]
+    pub fn pool_space(&self) -> Vec<PoolSpace> {
+        let space = |pool: Arc<Pool>| {
+            let info = pool.try_engine()?.pool();
+            let free = info.free.saturating_sub(info.reserve);
+            Some(PoolSpace { name: pool.name().clone(), capacity: info.capacity, free })
+        };
+        self.pools().into_iter().filter_map(space).collect()
     }
 
     /// Adds a device to a pool in use; its space can be used when this returns.
