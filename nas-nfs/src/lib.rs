@@ -7,12 +7,14 @@
 //! | [`access`] | who may do what, from attributes and credentials | look anything up |
 //! | [`exports`] | which share is whose, and as whom a client acts there | know a protocol's encoding |
 //! | [`handle`] | file handles: bytes that lead to an object, and prove it | keep state |
+//! | [`portmap`] | tells where the other programs are | change by what a peer sends |
 //! | [`replay`] | duplicate requests get the answer they got | know what a procedure does |
 //! | [`xdr`] | items in bytes | keep state |
 //! | [`memory`] | one budget, aligned buffers | know what the bytes are |
 //! | [`rpc`] | records, calls, replies, which program answers | know what a program does |
 //! | [`nfs3`], [`mount`] | the procedures | do I/O, know a connection |
 //! | [`session`], [`output`] | a connection as a value | do I/O, read a clock |
+//! | [`udp`] | datagrams, for the helpers of mounts and locks | answer strangers |
 //! | [`server`] | sockets, timers and buffers around sessions | decide anything of the protocol |
 //!
 //! Storage is joined to it by whoever implements [`tree::FileTree`].
@@ -26,12 +28,14 @@ pub mod memory;
 pub mod mount;
 pub mod nfs3;
 pub mod output;
+pub mod portmap;
 pub mod replay;
 pub mod rpc;
 pub mod server;
 pub mod session;
 pub mod suite;
 pub mod tree;
+pub mod udp;
 pub mod xdr;
 
 pub use tree::{FileTree, TreeFault};

@@ -2,12 +2,14 @@
 //!
 //! | module | job |
 //! |---|---|
+//! | [`client`] | small calls of our own |
 //! | [`record`] | a stream of bytes, cut anywhere, becomes records |
 //! | [`call`] | the head of a call, and who makes it |
 //! | [`reply`] | the ways in which a call ends |
 //! | [`program`] | which program answers: the one place where program and version are looked at |
 
 pub mod call;
+pub mod client;
 pub mod program;
 pub mod record;
 pub mod reply;
