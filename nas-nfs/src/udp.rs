@@ -12,6 +12,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::{pin, Pin};
+use std::time::Instant;
 use tokio::net::UdpSocket;
 
 /// Bytes of an answer, at most.
@@ -51,7 +52,7 @@ pub async fn serve(socket: UdpSocket, programs: Programs, admits: impl Fn(IpAddr
         }
         let ends = Ends::new(peer, local_end(socket, peer));
         let call = Bytes::copy_from_slice(&buffer[..len]);
-        let Ok((xid, begun)) = programs.begin(call, None, ends, &budget) else { continue };
+        let Ok((xid, begun)) = programs.begin(call, None, ends, &budget, Instant::now()) else { continue };
         let answer = async move {
             let outcome = match begun {
                 Ok(answer) => answer.await,

@@ -5,16 +5,13 @@
 //! object rise with each of its changes. A cookie belongs to one name for ever.
 
 use super::data::{Sparse, BLOCK};
+use crate::limits::{FILE_MAX, LINKS_MAX};
 use crate::tree::{
     Around, Attributes, Change, Changed, Kind, Name, New, ObjectRef, SetAttributes, SetTime, Time, TreeFault,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// The largest file: 16 TiB.
-pub(super) const MAX_SIZE: u64 = 16 << 40;
-/// Names that an object may have.
-pub(super) const MAX_LINKS: u32 = 32_000;
 /// Longest target of a symbolic link, in bytes.
 const MAX_TARGET: usize = 4095;
 /// The first cookie of a directory: those below are for `.` and `..`.
@@ -87,7 +84,7 @@ type Outcome<T> = Result<T, TreeFault>;
 impl State {
     pub(super) fn new(fsid: u64, now: Time) -> State {
         let mut state =
-            State { nodes: BTreeMap::new(), next_inode: ROOT, fsid, room: MAX_SIZE / BLOCK, held: 0 };
+            State { nodes: BTreeMap::new(), next_inode: ROOT, fsid, room: FILE_MAX / BLOCK, held: 0 };
         let body = Body::Directory(Directory::new(ROOT));
         state.insert(Kind::Directory, body, &SetAttributes::default(), now);
         state
@@ -133,7 +130,7 @@ impl State {
     ) -> Outcome<Around> {
         let (held, before) = self.file(file)?;
         let end =
-            at.checked_add(data.len() as u64).filter(|end| *end <= MAX_SIZE).ok_or(TreeFault::TooLarge)?;
+            at.checked_add(data.len() as u64).filter(|end| *end <= FILE_MAX).ok_or(TreeFault::TooLarge)?;
         if data.is_empty() {
             return Ok(Around { before, after: before });
         }
@@ -184,7 +181,7 @@ impl State {
     fn check_size(&self, object: ObjectRef, set: &SetAttributes) -> Outcome<()> {
         let Some(size) = set.size else { return Ok(()) };
         self.file(object)?;
-        if size > MAX_SIZE {
+        if size > FILE_MAX {
             return Err(TreeFault::TooLarge);
         }
         Ok(())
@@ -232,10 +229,10 @@ impl State {
             New::Node(Kind::Regular | Kind::Directory | Kind::Symlink, _) => return Err(TreeFault::Invalid),
             New::Node(kind, set) => (kind, Body::Other, set),
         };
-        if set.size.is_some_and(|size| size > MAX_SIZE) {
+        if set.size.is_some_and(|size| size > FILE_MAX) {
             return Err(TreeFault::TooLarge);
         }
-        if kind == Kind::Directory && before.links == MAX_LINKS {
+        if kind == Kind::Directory && before.links == LINKS_MAX {
             return Err(TreeFault::TooManyLinks);
         }
         let inode = self.insert(kind, body, &set, now);
@@ -326,7 +323,7 @@ impl State {
             Some(Body::Directory(names)) if !names.names.is_empty() => Err(TreeFault::NotEmpty),
             Some(Body::Directory(_)) => Ok(()),
             Some(_) if is_directory => Err(TreeFault::NotDirectory),
-            None if is_directory && from != to && self.attributes(to).links == MAX_LINKS => {
+            None if is_directory && from != to && self.attributes(to).links == LINKS_MAX => {
                 Err(TreeFault::TooManyLinks)
             }
             _ => Ok(()),
@@ -342,7 +339,7 @@ impl State {
         if attributes.kind == Kind::Directory {
             return Err(TreeFault::IsDirectory);
         }
-        if attributes.links == MAX_LINKS {
+        if attributes.links == LINKS_MAX {
             return Err(TreeFault::TooManyLinks);
         }
         self.nodes.get_mut(&object.inode).expect("it was found above").attributes.links += 1;

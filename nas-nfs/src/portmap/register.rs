@@ -114,6 +114,7 @@ mod tests {
     use crate::rpc::record::framed;
     use crate::rpc::{Call, Ends, Outcome, Programs};
     use std::sync::{Arc, Mutex};
+    use std::time::Instant;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixListener;
 
@@ -166,7 +167,8 @@ mod tests {
             let mut call = vec![0; len as usize];
             stream.read_exact(&mut call).await.unwrap();
             let ends = Ends::new(anywhere, anywhere);
-            let (xid, answer) = programs.begin(call.into(), None, ends, &Budget::new(1 << 20)).unwrap();
+            let (xid, answer) =
+                programs.begin(call.into(), None, ends, &Budget::new(1 << 20), Instant::now()).unwrap();
             let answer = answer.unwrap().await.into_datagram(xid);
             stream.write_all(&framed(&answer, 7)).await.unwrap();
         }

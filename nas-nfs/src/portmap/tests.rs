@@ -6,7 +6,7 @@ use crate::rpc::{client, Credentials, Ends, Programs};
 use crate::udp;
 use crate::xdr::{encoded, Writer};
 use bytes::Bytes;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 
 const NFS: u32 = 100_003;
@@ -30,6 +30,7 @@ async fn ask(version: u32, procedure: u32, arguments: Vec<u8>, local: &str) -> O
         ends: Ends::new(local, local),
         arguments: Reader::new(arguments.into()),
         budget: Budget::new(1 << 20),
+        now: Instant::now(),
     };
     portmap().call(call).await
 }

@@ -1,0 +1,4 @@
+//! The lock manager of NFSv3: NLM version 4.
+
+pub mod ranges;
+pub mod table;
