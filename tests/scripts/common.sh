@@ -7,10 +7,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 # Debian 12: RocksDB 7.8 to link with, libclang for the bindings to it, a C compiler (docs/decisions/0001).
 PACKAGES=(build-essential pkg-config librocksdb-dev libclang-14-dev)
-# What single tests and the demonstration need besides: libiscsi's tools and conformance suite, QEMU's client,
-# what an initiator of our own is linked with; for the lab's guests links, and the program that starts them
-# (what runs in guests is never installed).
-TOOLS=(libiscsi-bin libiscsi-dev python3 iproute2 qemu-utils qemu-block-extra)
+# What single tests and the demonstration need besides: libiscsi's tools and conformance suite, libnfs's
+# tools, QEMU's client, what an initiator of our own is linked with; for the lab's guests links, and the
+# program that starts them (what runs in guests is never installed).
+TOOLS=(libiscsi-bin libiscsi-dev libnfs-utils python3 iproute2 qemu-utils qemu-block-extra)
 COMPONENTS=(rustfmt clippy)
 
 say() { printf '%s\n' "$*"; }
