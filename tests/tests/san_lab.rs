@@ -63,3 +63,17 @@ fn a_full_pool_is_an_honest_state() {
     let Some(mut lab) = lab_of("256M", "a_full_pool_is_an_honest_state", 1, &[("big", "1G")]) else { return };
     lab.guest("full.sh");
 }
+
+#[test]
+fn whatever_initiators_negotiate_data_arrive_whole() {
+    let Some(mut lab) = lab("whatever_initiators_negotiate_data_arrive_whole", 1, &[("one", "64M")]) else {
+        return;
+    };
+    lab.guest("settings.sh");
+}
+
+#[test]
+fn a_kernel_sees_each_kind_of_lun_as_it_is() {
+    let Some(mut lab) = lab("a_kernel_sees_each_kind_of_lun_as_it_is", 1, &[]) else { return };
+    lab.guest("luns.sh");
+}
