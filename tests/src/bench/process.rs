@@ -15,6 +15,13 @@ pub fn cpu() -> Duration {
     TICK * ticks
 }
 
+/// CPU time of the calling thread so far.
+#[must_use]
+pub fn thread_cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(stat.split_whitespace().next().and_then(|ns| ns.parse().ok()).unwrap_or(0))
+}
+
 /// Bytes that this process has had written to storage.
 #[must_use]
 pub fn written() -> u64 {
