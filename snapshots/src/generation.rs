@@ -31,6 +31,23 @@ pub(crate) struct Version {
     pub(crate) partial: Partial,
 }
 
+impl Version {
+    /// Takes over what a newer generation says of it.
+    pub(crate) fn lay_over(&mut self, newer: Version) {
+        match newer.dropped {
+            true => *self = newer,
+            false => self.partial.lay_over(&newer.partial),
+        }
+    }
+
+    /// Takes what an older generation, or the index, says of it.
+    pub(crate) fn lay_under(&mut self, older: Partial) {
+        if !self.dropped {
+            self.partial.lay_under(older);
+        }
+    }
+}
+
 type Pages = FxHashMap<PageKey, Vec<(Epoch, Version)>>;
 
 /// The touched pages of a group.

@@ -4,7 +4,7 @@
 //! evicted at any time: what is dirty lives in the generations. Bounded by a number of pages; CLOCK eviction.
 
 use crate::generation::PageKey;
-use crate::ids::Epoch;
+use crate::ids::{Epoch, PageNo};
 use crate::map::Page;
 use rustc_hash::FxHashMap;
 
@@ -40,6 +40,8 @@ pub(crate) struct PageCache {
     limit: usize,
     hand: usize,
     pub(crate) misses: u64,
+    /// The last page that was missed.
+    missed: Option<(PageKey, View)>,
 }
 
 /// Bytes that a cached page takes, with its entry.
@@ -48,7 +50,8 @@ pub(crate) const PAGE_BYTES: u64 = 4096 + 128;
 impl PageCache {
     /// A cache of at most `limit` pages.
     pub(crate) fn new(limit: usize) -> PageCache {
-        PageCache { slots: Vec::new(), places: FxHashMap::default(), limit: limit.max(1), hand: 0, misses: 0 }
+        let (slots, places) = (Vec::new(), FxHashMap::default());
+        PageCache { slots, places, limit: limit.max(1), hand: 0, misses: 0, missed: None }
     }
 
     /// How many pages it holds.
@@ -59,6 +62,23 @@ impl PageCache {
     /// How many pages it may hold.
     pub(crate) fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// Whether `pages` more would push none out.
+    pub(crate) fn has_room(&self, pages: usize) -> bool {
+        self.slots.len() + pages <= self.limit
+    }
+
+    /// Counts a page that was missed; whether it follows the last one, so that the next ones may be wanted.
+    pub(crate) fn miss(&mut self, key: PageKey, view: View) -> bool {
+        self.misses += 1;
+        let before = PageKey { page: PageNo(key.page.0.wrapping_sub(1)), ..key };
+        self.missed.replace((key, view)) == Some((before, view))
+    }
+
+    /// Whether a page is there; not marked as used.
+    pub(crate) fn contains(&self, key: PageKey, view: View) -> bool {
+        self.places.contains_key(&(key, view))
     }
 
     /// A page, marked as used.

@@ -14,7 +14,7 @@ pub use rocks::{IndexOptions, RocksIndex};
 pub use twin::TwinIndex;
 
 use crate::error::IndexError;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// How the values of one kind of key are merged.
 #[derive(Clone, Copy)]
@@ -91,6 +91,10 @@ pub trait Index: Send + Sync + 'static {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError>;
     /// Calls `visit` with every entry in `from..to`, in key order, of one consistent view, until it breaks.
     fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), IndexError>;
+    /// Looks up short ranges, of one consistent view: calls `visit` with the place of a range in `ranges` and
+    /// every entry of it, in key order, until it breaks, which ends that range. Cheapest when they follow one
+    /// another. What is read stays in the cache of the index, if it has one.
+    fn lookup(&self, ranges: &[Range<Vec<u8>>], visit: Lookup<'_>) -> Result<(), IndexError>;
     /// Applies a batch: visible as one when this returns, durable only after [`Index::flush`].
     fn write(&self, batch: Batch) -> Result<(), IndexError>;
     /// Makes every batch written before this call survive the loss of power.
@@ -101,3 +105,5 @@ pub trait Index: Send + Sync + 'static {
 
 /// A scan's callback: key and value.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+/// A lookup's callback: the range's place, key and value.
+pub type Lookup<'a> = &'a mut dyn FnMut(usize, &[u8], &[u8]) -> ControlFlow<()>;

@@ -8,7 +8,7 @@
 
 mod tuning;
 
-use super::{Batch, Change, Index, IndexStats, MergeRule, Visit};
+use super::{Batch, Change, Index, IndexStats, Lookup, MergeRule, Visit};
 use crate::device::free_bytes;
 use crate::error::IndexError;
 use rocksdb::{
@@ -17,6 +17,7 @@ use rocksdb::{
 };
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -222,6 +223,32 @@ impl Index for RocksIndex {
             entries.next();
         }
         entries.status().map_err(of_rocks)
+    }
+
+    fn lookup(&self, ranges: &[Range<Vec<u8>>], visit: Lookup<'_>) -> Result<(), IndexError> {
+        let mut how = ReadOptions::default();
+        how.set_total_order_seek(true);
+        let mut entries = self.db.raw_iterator_opt(how);
+        let mut last = &[][..];
+        for (place, range) in ranges.iter().enumerate().filter(|(_, range)| range.start < range.end) {
+            // Where the last range was left there is often the next one: a step is much less than a seek.
+            let rising = last <= &range.start[..];
+            last = &range.end;
+            if rising && entries.key().is_some_and(|key| key < &range.start[..]) {
+                entries.next();
+            }
+            if !rising || entries.key().is_none_or(|key| key < &range.start[..]) {
+                entries.seek(&range.start);
+            }
+            while let Some((key, value)) = entries.item().filter(|(key, _)| *key < &range.end[..]) {
+                if visit(place, key, value).is_break() {
+                    break;
+                }
+                entries.next();
+            }
+            entries.status().map_err(of_rocks)?;
+        }
+        Ok(())
     }
 
     fn write(&self, batch: Batch) -> Result<(), IndexError> {

@@ -5,10 +5,11 @@
 //! here depends on time, threads or chance. Clones share one index, so a simulated machine can be
 //! restarted around it.
 
-use super::{Batch, Change, Index, IndexStats, MergeRule, Visit};
+use super::{Batch, Change, Index, IndexStats, Lookup, MergeRule, Visit};
 use crate::error::IndexError;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -128,6 +129,18 @@ impl Index for TwinIndex {
         for (key, value) in self.view()?.range::<[u8], _>((Included(from), Excluded(to))) {
             if visit(key, value).is_break() {
                 break;
+            }
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, ranges: &[Range<Vec<u8>>], visit: Lookup<'_>) -> Result<(), IndexError> {
+        let view = self.view()?;
+        for (place, range) in ranges.iter().enumerate().filter(|(_, range)| range.start < range.end) {
+            for (key, value) in view.range(range.clone()) {
+                if visit(place, key, value).is_break() {
+                    break;
+                }
             }
         }
         Ok(())

@@ -121,6 +121,7 @@ pub struct Engine {
     config: EngineConfig,
     background: background::Background,
     scrub: scrub::Scrub,
+    loads: Arc<load::Loads>,
     /// One change of a size at a time: a shrink, its discards and a growth must not mix.
     resizing: tokio::sync::Mutex<()>,
 }
@@ -158,6 +159,7 @@ impl Engine {
             config,
             background: background::Background::default(),
             scrub: scrub::Scrub::default(),
+            loads: Arc::default(),
             resizing: tokio::sync::Mutex::new(()),
         });
         engine.start_background();

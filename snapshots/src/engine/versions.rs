@@ -4,7 +4,6 @@
 //! origin's at the branch point, until nothing is left unset. Blocking: it reads the index.
 
 use crate::catalogue::Catalogue;
-use crate::error::Error;
 use crate::generation::{Generation, PageKey, Version};
 use crate::ids::Epoch;
 use crate::key::{prefix_end, MapKey};
@@ -13,8 +12,9 @@ use crate::map::{codec, Page, Partial};
 use crate::pages::View;
 use block_layer::index::Index;
 use block_layer::IndexError;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// A branch on the way from a page's branch to its first origin.
 pub(super) struct Level {
@@ -105,35 +105,114 @@ pub(super) fn levels<'a>(
     }
 }
 
-/// Lays the versions of `levels` over one another, and over what is below them.
-pub(super) fn resolve(index: &dyn Index, Levels { levels, base }: Levels) -> Result<Resolved, Error> {
-    let mut sum = Partial::default();
-    let (mut versions, mut newest, mut depth) = (0_u8, Epoch::ZERO, 0);
-    for level in levels {
-        depth += 1;
-        for (epoch, partial) in level.versions(index)? {
-            if versions == 0 && newest == Epoch::ZERO {
-                newest = epoch;
-            }
-            versions = versions.saturating_add(1);
-            sum.lay_under(partial);
-            if sum.is_complete() {
-                break;
+/// Lays the versions of each page over one another, and over what is below them: one pass over the index for
+/// every branch on the way. The index reads least when the pages are in order.
+pub(super) fn resolve(index: &dyn Index, pages: Vec<Levels>) -> Result<Vec<Resolved>, IndexError> {
+    let mut sums: Vec<Sum> = pages.into_iter().map(Sum::of).collect();
+    loop {
+        let mut found: Vec<Option<Found>> =
+            sums.iter_mut().map(|sum| sum.next_level().map(Found::of)).collect();
+        if found.iter().all(Option::is_none) {
+            return Ok(sums.into_iter().map(Sum::resolved).collect());
+        }
+        let (mut ranges, mut wanted) = (Vec::new(), Vec::new());
+        for (at, found) in found.iter().enumerate().filter_map(|(at, f)| f.as_ref().map(|f| (at, f))) {
+            if found.wants_index() {
+                ranges.push(versions_of(found.key, found.limit));
+                wanted.push(at);
             }
         }
-        if sum.is_complete() {
-            break;
+        // An empty lookup would be one all the same.
+        if !ranges.is_empty() {
+            read_versions(index, &ranges, &mut |place, epoch, partial| {
+                found[wanted[place]].as_mut().expect("it was asked for").lay_under(epoch, partial)
+            })?;
+        }
+        for (sum, found) in sums.iter_mut().zip(found) {
+            found.into_iter().for_each(|found| sum.take(found));
         }
     }
-    let page = match base {
-        Some(Base { mut page, newest: below }) => {
-            page.apply(&sum);
-            newest = newest.max(below);
-            page
+}
+
+/// A page on the way to be resolved.
+struct Sum {
+    levels: std::vec::IntoIter<Level>,
+    base: Option<Base>,
+    partial: Partial,
+    versions: u8,
+    depth: usize,
+    newest: Epoch,
+}
+
+impl Sum {
+    fn of(Levels { levels, base }: Levels) -> Sum {
+        let levels = levels.into_iter();
+        Sum { levels, base, partial: Partial::default(), versions: 0, depth: 0, newest: Epoch::ZERO }
+    }
+
+    /// The next branch to be looked at, if something is left to be known.
+    fn next_level(&mut self) -> Option<Level> {
+        let next = if self.partial.is_complete() { None } else { self.levels.next() };
+        self.depth += usize::from(next.is_some());
+        next
+    }
+
+    fn take(&mut self, found: Found) {
+        for (Reverse(epoch), version) in found.versions.into_iter().filter(|(_, v)| !v.partial.is_empty()) {
+            if self.versions == 0 {
+                self.newest = epoch;
+            }
+            self.versions = self.versions.saturating_add(1);
+            self.partial.lay_under(version.partial);
+            if self.partial.is_complete() {
+                return;
+            }
         }
-        None => Page::resolve_from([&sum]),
-    };
-    Ok(Resolved { page, versions, newest, depth })
+    }
+
+    fn resolved(self) -> Resolved {
+        let Sum { base, partial, versions, depth, newest, .. } = self;
+        match base {
+            Some(Base { mut page, newest: below }) => {
+                page.apply(&partial);
+                Resolved { page, versions, depth, newest: newest.max(below) }
+            }
+            None => Resolved { page: Page::resolve_from([&partial]), versions, depth, newest },
+        }
+    }
+}
+
+/// The versions of a page in one branch, newest first.
+struct Found {
+    key: PageKey,
+    limit: Epoch,
+    fresh: bool,
+    versions: BTreeMap<Reverse<Epoch>, Version>,
+}
+
+impl Found {
+    /// What the generations have.
+    fn of(Level { key, limit, deltas, fresh }: Level) -> Found {
+        let mut versions: BTreeMap<Reverse<Epoch>, Version> = BTreeMap::new();
+        for (epoch, newer) in deltas {
+            versions.entry(Reverse(epoch)).or_default().lay_over(newer);
+        }
+        Found { key, limit, fresh, versions }
+    }
+
+    /// Whether the index may have more. A complete version is enough if it is the newest, and what the
+    /// generations have need not be: reclaim completes old versions while newer ones are in the index only.
+    fn wants_index(&self) -> bool {
+        let newest = self.versions.get(&Reverse(self.limit));
+        !self.fresh && !newest.is_some_and(|version| version.partial.is_complete())
+    }
+
+    /// Takes a version that the index has; whether older ones are not needed.
+    fn lay_under(&mut self, epoch: Epoch, partial: Partial) -> bool {
+        let version = self.versions.entry(Reverse(epoch)).or_default();
+        version.lay_under(partial);
+        version.partial.is_complete()
+    }
 }
 
 /// The versions of a page in its own branch, born after `before` and at or before the level's limit, oldest
@@ -142,80 +221,43 @@ pub(super) fn since(
     index: &dyn Index,
     level: Level,
     before: Epoch,
-) -> Result<BTreeMap<Epoch, Partial>, Error> {
-    let mut all: BTreeMap<Epoch, Version> = BTreeMap::new();
-    for (epoch, newer) in level.deltas {
-        let version = all.entry(epoch).or_default();
-        if newer.dropped {
-            *version = newer;
-        } else {
-            version.partial.lay_over(&newer.partial);
-        }
-    }
-    read_versions(index, level.key, level.limit, &mut |epoch, partial| {
-        let version = all.entry(epoch).or_default();
-        if !version.dropped {
-            version.partial.lay_under(partial);
-        }
+) -> Result<BTreeMap<Epoch, Partial>, IndexError> {
+    let mut found = Found::of(level);
+    read_versions(index, &[versions_of(found.key, found.limit)], &mut |_, epoch, partial| {
+        found.lay_under(epoch, partial);
         epoch <= before
     })?;
-    all.retain(|epoch, version| *epoch > before && !version.partial.is_empty());
-    Ok(all.into_iter().map(|(epoch, version)| (epoch, version.partial)).collect())
+    let versions = found.versions.into_iter().rev().map(|(Reverse(epoch), version)| (epoch, version.partial));
+    Ok(versions.filter(|(epoch, partial)| *epoch > before && !partial.is_empty()).collect())
 }
 
-impl Level {
-    /// The level's versions, newest first.
-    fn versions(self, index: &dyn Index) -> Result<Vec<(Epoch, Partial)>, Error> {
-        let mut all: BTreeMap<std::cmp::Reverse<Epoch>, Version> = BTreeMap::new();
-        for (epoch, newer) in self.deltas {
-            let version = all.entry(std::cmp::Reverse(epoch)).or_default();
-            if newer.dropped {
-                *version = newer;
-            } else {
-                version.partial.lay_over(&newer.partial);
-            }
-        }
-        // A complete version is enough if it is the newest, and what the generations have need not be:
-        // reclaim completes old versions while newer ones are in the index only.
-        let newest = all.get(&std::cmp::Reverse(self.limit));
-        if !self.fresh && !newest.is_some_and(|version| version.partial.is_complete()) {
-            read_versions(index, self.key, self.limit, &mut |epoch, partial| {
-                let version = all.entry(std::cmp::Reverse(epoch)).or_default();
-                if !version.dropped {
-                    version.partial.lay_under(partial);
-                }
-                version.partial.is_complete()
-            })?;
-        }
-        let whole = all.into_iter().filter(|(_, version)| !version.partial.is_empty());
-        Ok(whole.map(|(epoch, version)| (epoch.0, version.partial)).collect())
-    }
-}
-
-/// Calls `visit` with the index's versions of a page at or before `limit`, newest first, until it says
-/// enough.
-pub(super) fn read_versions(
-    index: &dyn Index,
-    key: PageKey,
-    limit: Epoch,
-    visit: &mut dyn FnMut(Epoch, Partial) -> bool,
-) -> Result<(), Error> {
+/// Where the index has the versions of a page at or before `limit`, newest first.
+fn versions_of(key: PageKey, limit: Epoch) -> Range<Vec<u8>> {
     let PageKey { branch, object, page } = key;
-    let from = MapKey { branch, object, page, epoch: limit }.encode();
-    let to = prefix_end(&MapKey::of_page(branch, object, page)).expect("a key begins with its kind");
+    let end = prefix_end(&MapKey::of_page(branch, object, page)).expect("a key begins with its kind");
+    MapKey { branch, object, page, epoch: limit }.encode()..end
+}
+
+/// Calls `visit` with the place of a range and each version that the index has in it, until it says enough.
+fn read_versions(
+    index: &dyn Index,
+    ranges: &[Range<Vec<u8>>],
+    visit: &mut dyn FnMut(usize, Epoch, Partial) -> bool,
+) -> Result<(), IndexError> {
     let mut damaged = None;
-    index.scan(&from, &to, &mut |key, value| {
+    index.lookup(ranges, &mut |place, key, value| {
         let version = MapKey::parse(key).and_then(|key| Ok((key.epoch, codec::decode(value)?)));
-        match version {
-            Ok((epoch, partial)) => match visit(epoch, partial) {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            },
+        let enough = match version {
+            Ok((epoch, partial)) => damaged.is_some() || visit(place, epoch, partial),
             Err(e) => {
                 damaged = Some(IndexError::Damaged { key: key.to_vec(), what: e.what });
-                ControlFlow::Break(())
+                true
             }
+        };
+        match enough {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
     })?;
-    damaged.map_or(Ok(()), |e| Err(e.into()))
+    damaged.map_or(Ok(()), Err)
 }

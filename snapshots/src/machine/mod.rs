@@ -34,7 +34,7 @@ use crate::pages::{Cached, PageCache, View, PAGE_BYTES};
 use block_layer::alloc::Purpose;
 use block_layer::index::{Batch, Index};
 use block_layer::store::{Contradiction, Machine, Refusal, Tx};
-use block_layer::{Seq, BLOCK};
+use block_layer::{IndexError, Seq, BLOCK};
 use merge::EntryRule;
 use mutation::Mutation;
 use op::{Admin, Op, Part, Reply};
@@ -52,7 +52,7 @@ pub struct Keyspace {
 /// A page that is being loaded: who waits, and what was applied to its live view since the load began.
 #[derive(Default)]
 pub(crate) struct Loading {
-    pub(crate) waiting: Vec<oneshot::Sender<()>>,
+    pub(crate) waiting: Vec<oneshot::Sender<Result<(), IndexError>>>,
     pub(crate) later: Vec<(Epoch, Partial)>,
 }
 

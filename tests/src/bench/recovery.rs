@@ -5,10 +5,11 @@ use super::report::Goal;
 use super::rig::{self, Place};
 use super::steady::{random, Bench};
 use super::Failure;
-use block_layer::index::{Batch, Index, IndexStats, Visit};
+use block_layer::index::{Batch, Index, IndexStats, Lookup, Visit};
 use block_layer::{Bytes, IndexError};
 use snapshots::{Engine, EngineConfig};
 use std::io::{BufRead as _, BufReader};
+use std::ops::Range;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -38,6 +39,9 @@ impl Index for Stuck {
     }
     fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), IndexError> {
         self.0.scan(from, to, visit)
+    }
+    fn lookup(&self, ranges: &[Range<Vec<u8>>], visit: Lookup<'_>) -> Result<(), IndexError> {
+        self.0.lookup(ranges, visit)
     }
     fn write(&self, _: Batch) -> Result<(), IndexError> {
         loop {
