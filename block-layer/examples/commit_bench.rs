@@ -47,7 +47,8 @@ impl Machine for Slots {
     }
 
     fn order(&self, op: &mut Write, tx: &mut Tx<'_>) -> Result<(), Refusal<()>> {
-        let runs = tx.write(&op.block, Purpose::Write)?;
+        let mut runs = Vec::new();
+        tx.write(&op.block, Purpose::Write, &mut runs)?;
         // Ordered and visible are not told apart here: nobody reads.
         let old = self.0.lock().expect("no panic")[op.key].replace(runs[0].at);
         old.into_iter().for_each(|old| tx.release(old));

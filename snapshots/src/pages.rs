@@ -76,9 +76,9 @@ impl PageCache {
         self.missed.replace((key, view)) == Some((before, view))
     }
 
-    /// Whether a page is there; not marked as used.
-    pub(crate) fn contains(&self, key: PageKey, view: View) -> bool {
-        self.places.contains_key(&(key, view))
+    /// A page, not marked as used.
+    pub(crate) fn peek(&self, key: PageKey, view: View) -> Option<&Cached> {
+        self.places.get(&(key, view)).map(|at| &self.slots[*at].cached)
     }
 
     /// A page, marked as used.

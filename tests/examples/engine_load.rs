@@ -83,15 +83,15 @@ async fn measured(
 /// Writes to each page of `count` clones, one after the other.
 async fn clones(engine: &Arc<Engine>, range: u64, count: u64) -> Result<(), Failure> {
     let id = engine.find_dataset("volume")?;
-    for n in 0..count {
+    for _ in 0..count {
         let snapshot = engine.snapshot(&[(id, "first")]).await?[0];
+        let each = Load { places: Places::EachPage, settle: false, ..random(Work::Write, 32, range) };
+        let live = Target::Volume(engine.clone(), engine.volume(id));
+        measured("first writes behind a snapshot", engine, &live, each, range >> 20).await?;
+        engine.checkpoint().await?;
         let clone = engine.clone_snapshot(snapshot, "first", 1, b"").await?;
         let target = Target::Volume(engine.clone(), engine.volume(clone));
-        let each = Load { places: Places::EachPage, settle: false, ..random(Work::Write, 32, range) };
         measured("first writes into a clone", engine, &target, each, range >> 20).await?;
-        if n % 2 == 1 {
-            engine.checkpoint().await?;
-        }
         engine.delete_dataset(clone, true).await?;
         engine.delete_snapshot(snapshot).await?;
         history::reclaimed(engine).await?;

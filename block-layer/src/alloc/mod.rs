@@ -18,6 +18,7 @@
 //! (bytes), `refs` (range clones).
 
 mod bitmap;
+mod blocks;
 mod checkpoint;
 mod codec;
 mod delta;
@@ -29,7 +30,6 @@ mod pins;
 mod quarantine;
 mod refs;
 mod segment;
-mod spans;
 mod supply;
 #[cfg(test)]
 mod tests;
@@ -43,12 +43,12 @@ pub use pins::{Pin, Pins};
 pub use segment::{SegmentState, Summary, GROUP};
 
 use crate::units::{Pba, Seq, BLOCKS_PER_SEGMENT, SECTORS_PER_BLOCK};
+use blocks::Blocks;
 use checkpoint::Generation;
 use open::Open;
 use quarantine::Quarantine;
 use refs::Tables;
 use segment::{Resident, Table};
-use spans::Spans;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -59,6 +59,20 @@ pub struct Run {
     pub at: Pba,
     /// Blocks, at least 1.
     pub blocks: u32,
+}
+
+impl Run {
+    /// Whether `next` begins where this one ends, in the same segment.
+    pub(crate) fn is_followed_by(self, next: Run) -> bool {
+        self.at.plus_blocks(u64::from(self.blocks)) == next.at && self.at.segment() == next.at.segment()
+    }
+
+    /// Keeps the first `blocks` of them; what is cut off, if anything.
+    pub(crate) fn split_off(&mut self, blocks: u32) -> Option<Run> {
+        let rest = self.blocks.checked_sub(blocks).filter(|rest| *rest > 0)?;
+        self.blocks = blocks;
+        Some(Run { at: self.at.plus_blocks(u64::from(blocks)), blocks: rest })
+    }
 }
 
 /// What an allocation is for.
@@ -140,7 +154,7 @@ pub struct Allocator {
     loading: BTreeSet<u32>,
     /// The largest allocation that was refused as `NotReady` since the last success, in blocks.
     need: u32,
-    in_flight: Spans<()>,
+    in_flight: Blocks,
     quarantine: Quarantine,
     active: Generation,
     frozen: Option<Arc<Frozen>>,
@@ -164,8 +178,8 @@ impl Allocator {
             current: None,
             loading: BTreeSet::new(),
             need: 0,
-            in_flight: Spans::new(),
-            quarantine: Quarantine::new(),
+            in_flight: Blocks::default(),
+            quarantine: Quarantine::default(),
             active: Generation::default(),
             frozen: None,
             tables: Tables::default(),
@@ -240,7 +254,7 @@ impl Allocator {
             allocated: totals.capacity - totals.free,
             free: totals.free,
             quarantined: self.quarantine.blocks(),
-            in_flight: self.in_flight.blocks(),
+            in_flight: self.in_flight.count(),
             unready: totals.unready,
             allocatable: totals.allocatable,
         }
@@ -272,8 +286,7 @@ impl Allocator {
         {
             return damaged("allocated twice");
         }
-        let quarantined = self.quarantine.pieces(start, run.blocks).next().is_some();
-        if quarantined && self.open.contains_key(&segment) {
+        if self.quarantine.holds(start, run.blocks) && self.open.contains_key(&segment) {
             return damaged("allocated while in quarantine");
         }
         // Replay may allocate what it holds in quarantine: the first run had released it.
@@ -303,7 +316,7 @@ impl Allocator {
         let start = number(segment, slot);
         if self.is_any(segment, slot, run.blocks, false)
             || self.in_flight.covered(start, run.blocks) > 0
-            || self.quarantine.pieces(start, run.blocks).next().is_some()
+            || self.quarantine.holds(start, run.blocks)
         {
             return damaged("freed twice");
         }
@@ -375,7 +388,7 @@ impl Allocator {
     }
 }
 
-/// The number of a block: see `spans`.
+/// The number of a block: see `blocks`.
 fn number(segment: u32, slot: u32) -> u64 {
     u64::from(segment) * u64::from(BLOCKS_PER_SEGMENT) + u64::from(slot)
 }

@@ -63,7 +63,7 @@ impl Allocator {
         }
         let mut open = Open::new(bitmap);
         let base = number(segment, 0);
-        let in_flight = self.in_flight.pieces(base, BLOCKS_PER_SEGMENT).map(|(at, len, ())| (at, len));
+        let in_flight = self.in_flight.pieces(base, BLOCKS_PER_SEGMENT);
         for (at, len) in in_flight.chain(self.quarantine.pieces(base, BLOCKS_PER_SEGMENT)) {
             open.taken.set((at - base) as u32, len, true);
         }
@@ -93,20 +93,20 @@ impl Allocator {
         self.set_state(segment, SegmentState { usable: false, ..state });
     }
 
-    /// Hands out `blocks` blocks as few runs, or nothing. The caller evicts them from the block cache.
+    /// Hands out `blocks` blocks as few runs, which are added to `runs`, or nothing. The caller evicts them
+    /// from the block cache.
     ///
     /// # Errors
     /// See [`AllocError`].
-    pub fn alloc(&mut self, blocks: u32, purpose: Purpose) -> Result<Vec<Run>, AllocError> {
+    pub fn alloc(&mut self, blocks: u32, purpose: Purpose, runs: &mut Vec<Run>) -> Result<(), AllocError> {
         self.check_room(blocks, purpose)?;
         self.need = 0;
-        let mut runs = Vec::new();
         let mut left = blocks;
         while left > 0 {
             let segment = self.current();
             let open = self.open.get_mut(&segment).expect("the current segment is open");
             let (slot, slots) = open.take(left);
-            self.in_flight.insert(number(segment, slot), slots, ());
+            self.in_flight.insert(number(segment, slot), slots);
             self.table.update(segment, |resident| resident.held += slots as u16);
             runs.push(Run { at: Pba::of_block(segment, slot), blocks: slots });
             left -= slots;
@@ -114,7 +114,7 @@ impl Allocator {
                 self.close(segment);
             }
         }
-        Ok(runs)
+        Ok(())
     }
 
     /// Whether `blocks` may be had for `purpose` right now, all together. Changes nothing but what

@@ -157,7 +157,7 @@ impl World {
         let purpose = [Purpose::Write, Purpose::Reserved][self.dice.below(2) as usize];
         let before = self.allocator.space();
         let reserve = if purpose == Purpose::Write { CONFIG.reserve_blocks } else { 0 };
-        match self.allocator.alloc(blocks, purpose) {
+        match alloc(&mut self.allocator, blocks, purpose) {
             Ok(runs) => {
                 assert_eq!(runs.iter().map(|run| run.blocks).sum::<u32>(), blocks);
                 assert!(u64::from(blocks) + reserve <= before.allocatable);
@@ -373,6 +373,11 @@ impl World {
     }
 }
 
+fn alloc(allocator: &mut Allocator, blocks: u32, purpose: Purpose) -> Result<Vec<Run>, AllocError> {
+    let mut runs = Vec::new();
+    allocator.alloc(blocks, purpose, &mut runs).map(|()| runs)
+}
+
 #[test]
 fn no_block_is_ever_handed_out_twice_and_the_index_agrees_with_the_model() {
     for seed in 0..12 {
@@ -412,12 +417,12 @@ fn open_all(allocator: &mut Allocator) {
 #[test]
 fn allocations_are_contiguous_and_fill_one_segment_after_the_other() {
     let mut allocator = small(5);
-    assert_eq!(allocator.alloc(1, Purpose::Write), Err(AllocError::NotReady));
+    assert_eq!(alloc(&mut allocator, 1, Purpose::Write), Err(AllocError::NotReady));
     open_all(&mut allocator);
     assert_eq!(allocator.wants(), []);
     let run = |segment, slot, blocks| Run { at: Pba::of_block(segment, slot), blocks };
-    assert_eq!(allocator.alloc(100, Purpose::Write), Ok(vec![run(0, 0, 100)]));
-    assert_eq!(allocator.alloc(16300, Purpose::Write), Ok(vec![run(0, 100, 16284), run(1, 0, 16)]));
+    assert_eq!(alloc(&mut allocator, 100, Purpose::Write), Ok(vec![run(0, 0, 100)]));
+    assert_eq!(alloc(&mut allocator, 16300, Purpose::Write), Ok(vec![run(0, 100, 16284), run(1, 0, 16)]));
     assert_eq!(allocator.wants(), [3]);
 }
 
@@ -443,7 +448,7 @@ fn a_bitmap_that_disagrees_with_its_count_retires_the_segment() {
     assert!(!allocator.state(0).unwrap().usable);
     assert_eq!(allocator.wants(), []);
     assert_eq!(allocator.space().unready, u64::from(BLOCKS_PER_SEGMENT));
-    let full = allocator.alloc(BLOCKS_PER_SEGMENT + 1, Purpose::Write);
+    let full = alloc(&mut allocator, BLOCKS_PER_SEGMENT + 1, Purpose::Write);
     assert_eq!(full, Err(AllocError::NoSpace { allocatable: 16384, quarantined: 0 }));
 }
 
@@ -452,11 +457,11 @@ fn space_that_is_not_zeroed_yet_is_waited_for() {
     let raw = SegmentState { zeroed: false, ..SegmentState::READY };
     let mut allocator = small(0);
     allocator.add_segments([Summary::empty(raw)]).unwrap();
-    assert_eq!(allocator.alloc(1, Purpose::Write), Err(AllocError::NotReady));
+    assert_eq!(alloc(&mut allocator, 1, Purpose::Write), Err(AllocError::NotReady));
     assert_eq!(allocator.wants(), []);
     allocator.set_state(0, SegmentState::READY);
     open_all(&mut allocator);
-    assert!(allocator.alloc(1, Purpose::Write).is_ok());
+    assert!(alloc(&mut allocator, 1, Purpose::Write).is_ok());
 }
 
 #[test]

@@ -21,7 +21,7 @@ const BLOCKING_MAX: usize = 16;
 /// Of these, the ones that do not have to wait for a thread first.
 const BLOCKING_FEW: usize = 2;
 /// How long a job waits before a thread is added.
-const PATIENCE: Duration = Duration::from_micros(200);
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Tokio as a [`Runtime`]. Every runtime whose threads use it needs its I/O and time drivers.
 pub struct TokioRuntime {
@@ -165,7 +165,7 @@ mod tests {
                 results.push(tokio::spawn(async move {
                     let job = move || {
                         most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                        std::thread::sleep(Duration::from_millis(1));
+                        std::thread::sleep(2 * PATIENCE);
                         running.fetch_sub(1, Ordering::SeqCst);
                         n
                     };

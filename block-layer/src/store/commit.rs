@@ -29,6 +29,8 @@ use tokio::sync::{oneshot, OwnedSemaphorePermit};
 pub(super) const BATCH_BYTES: usize = 1 << 20;
 /// Record bytes after which a batch takes no further operation.
 pub(super) const BATCH_RECORD: usize = 64 << 10;
+/// Most operations of a batch that room is made for ahead.
+const EXPECTED_MAX: usize = 64;
 /// Batches in flight.
 pub(super) const BATCHES: usize = 8;
 /// Bytes of the largest record: a batch that was full but for one byte, and then got the largest operation.
@@ -113,7 +115,7 @@ impl<M: Machine> Store<M> {
             if state.ring.place(HEADER).is_none() {
                 return false;
             }
-            let mut batch = Batch::new(state.next.seq);
+            let mut batch = Batch::new(state.next.seq, 1);
             batch.ops.push((queued, None));
             state.seal(self, batch, Vec::new())
         };
@@ -236,7 +238,7 @@ impl<M: Machine> State<M> {
         if busy || store.starves(self) {
             return Step::Wait;
         }
-        let mut batch = Batch::new(self.next.seq);
+        let mut batch = Batch::new(self.next.seq, self.queue.len().min(EXPECTED_MAX));
         let mut data = Vec::new();
         let (mut data_bytes, mut record_bytes) = (0, 0);
         while data_bytes < BATCH_BYTES && record_bytes < BATCH_RECORD {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Operations, or data bytes, that are worth a batch of their own at once.
-const AT_ONCE: (usize, usize) = (8, 128 << 10);
+const AT_ONCE: (usize, usize) = (16, 128 << 10);
 
 /// What the leader does next.
 pub(super) enum Step {

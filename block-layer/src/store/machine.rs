@@ -94,10 +94,11 @@ pub struct Tx<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Marks {
     written: usize,
+    /// Blocks of the last run written: what follows it joins it.
+    joined: u32,
     freed: usize,
     refs: usize,
     body: usize,
-    data: usize,
 }
 
 impl Tx<'_> {
@@ -105,16 +106,23 @@ impl Tx<'_> {
         let e = &self.effects;
         self.marks = Marks {
             written: e.written.len(),
+            joined: e.written.last().map_or(0, |w| w.run.blocks),
             freed: e.freed.len(),
             refs: e.refs.len(),
             body: e.body.len(),
-            data: self.data.len(),
         };
     }
 
     pub(super) fn roll_back(&mut self) {
         let m = self.marks;
-        let runs: Vec<Run> = self.effects.written.drain(m.written..).map(|w| w.run).collect();
+        let mut runs: Vec<Run> = self.effects.written.drain(m.written..).map(|w| w.run).collect();
+        self.data.truncate(m.written);
+        if let Some((last, (run, data))) = self.effects.written.last_mut().zip(self.data.last_mut()) {
+            runs.extend(last.run.split_off(m.joined));
+            *run = last.run;
+            last.crcs.truncate(m.joined as usize);
+            data.truncate(m.joined as usize);
+        }
         self.alloc.undo(&runs);
         self.effects.freed.truncate(m.freed);
         self.effects.refs.truncate(m.refs);
@@ -125,13 +133,13 @@ impl Tx<'_> {
             };
         }
         self.effects.body.truncate(m.body);
-        self.data.truncate(m.data);
     }
 
     /// Bytes of a record that the operation needs so far.
     pub(super) fn record_bytes(&self) -> usize {
         let (e, m) = (&self.effects, &self.marks);
-        let crcs: usize = e.written[m.written..].iter().map(|w| w.crcs.len()).sum();
+        let from = m.written.saturating_sub(1);
+        let crcs = e.written[from..].iter().map(|w| w.crcs.len()).sum::<usize>() - m.joined as usize;
         let runs = e.written.len() - m.written + e.freed.len() - m.freed;
         8 * runs + 4 * crcs + 16 * (e.refs.len() - m.refs) + e.body.len() - m.body
     }
@@ -147,23 +155,42 @@ impl Tx<'_> {
     }
 
     /// Finds room for `blocks` (one [`BLOCK`] of data and its CRC-32C each) and writes them there with this
-    /// batch. Returns the runs, in the order of the blocks.
+    /// batch. Adds the runs to `runs`, in the order of the blocks.
     ///
     /// # Errors
     /// [`Refusal::NoSpace`] (the index's file system may be what is full) and [`Refusal::NotReady`];
     /// nothing is allocated then.
-    pub fn write<E>(&mut self, blocks: &[(Bytes, u32)], purpose: Purpose) -> Result<Vec<Run>, Refusal<E>> {
+    pub fn write<E>(
+        &mut self,
+        blocks: &[(Bytes, u32)],
+        purpose: Purpose,
+        runs: &mut Vec<Run>,
+    ) -> Result<(), Refusal<E>> {
         debug_assert!(blocks.iter().all(|(b, _)| b.len() == BLOCK));
         self.check_index(purpose)?;
-        let runs = self.alloc.alloc(blocks.len() as u32, purpose)?;
+        let first = runs.len();
+        self.alloc.alloc(blocks.len() as u32, purpose, runs)?;
         let mut rest = blocks;
-        for run in &runs {
+        for run in &runs[first..] {
             let (these, others) = rest.split_at(run.blocks as usize);
             rest = others;
-            self.data.push((*run, these.iter().map(|(b, _)| b.clone()).collect()));
-            self.effects.written.push(Written { run: *run, crcs: these.iter().map(|(_, c)| *c).collect() });
+            self.write_run(*run, these);
         }
-        Ok(runs)
+        Ok(())
+    }
+
+    /// A batch's blocks mostly follow one another, whichever operation they are of: they are one run then.
+    fn write_run(&mut self, run: Run, blocks: &[(Bytes, u32)]) {
+        let written = &mut self.effects.written;
+        if !written.last().is_some_and(|last| last.run.is_followed_by(run)) {
+            self.data.push((Run { blocks: 0, ..run }, Vec::new()));
+            written.push(Written { run: Run { blocks: 0, ..run }, crcs: Vec::new() });
+        }
+        let (last, data) = written.last_mut().zip(self.data.last_mut()).expect("one was pushed if need be");
+        last.run.blocks += run.blocks;
+        data.0 = last.run;
+        last.crcs.extend(blocks.iter().map(|(_, crc)| *crc));
+        data.1.extend(blocks.iter().map(|(block, _)| block.clone()));
     }
 
     /// Refuses what makes the index larger while its file system is nearly full. [`Tx::write`] asks by
@@ -189,10 +216,13 @@ impl Tx<'_> {
         let before = self.ordered_refs(pba);
         if before > 0 {
             self.change_refs(pba, before, before - 1);
-        } else if self.extends_last(pba) {
-            self.effects.freed.last_mut().expect("there is a last one").blocks += 1;
         } else {
-            self.effects.freed.push(Run { at: pba, blocks: 1 });
+            let run = Run { at: pba, blocks: 1 };
+            let own = self.effects.freed.len() > self.marks.freed;
+            match self.effects.freed.last_mut().filter(|last| own && last.is_followed_by(run)) {
+                Some(last) => last.blocks += 1,
+                None => self.effects.freed.push(run),
+            }
         }
     }
 
@@ -216,13 +246,5 @@ impl Tx<'_> {
     fn change_refs(&mut self, pba: Pba, before: u32, after: u32) {
         self.refs_before.push((pba, self.ref_orders.insert(pba, after)));
         self.effects.refs.push(RefChange { pba, before, after });
-    }
-
-    /// Whether the last freed run belongs to this operation and ends right before `pba`, in its segment.
-    fn extends_last(&self, pba: Pba) -> bool {
-        let own = self.effects.freed.len() > self.marks.freed;
-        own && self.effects.freed.last().is_some_and(|last| {
-            last.at.plus_blocks(u64::from(last.blocks)) == pba && last.at.segment() == pba.segment()
-        })
     }
 }

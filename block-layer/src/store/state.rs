@@ -62,6 +62,9 @@ impl<M: Machine> Queued<M> {
     }
 }
 
+/// Bytes of mutations that an operation has, about.
+const OP_BODY: usize = 128;
+
 /// Operations that are committed as one.
 pub(super) struct Batch<M: Machine> {
     pub(super) seq: Seq,
@@ -71,8 +74,11 @@ pub(super) struct Batch<M: Machine> {
 }
 
 impl<M: Machine> Batch<M> {
-    pub(super) fn new(seq: Seq) -> Batch<M> {
-        Batch { seq, ops: Vec::new(), effects: Effects::default(), membership: None }
+    /// An empty batch for about `expected` operations.
+    pub(super) fn new(seq: Seq, expected: usize) -> Batch<M> {
+        let (freed, body) = (Vec::with_capacity(expected), Vec::with_capacity(OP_BODY * expected));
+        let effects = Effects { freed, body, ..Effects::default() };
+        Batch { seq, ops: Vec::with_capacity(expected), effects, membership: None }
     }
 
     pub(super) fn kind(&self) -> Kind {

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 /// What background work may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// Map pages that one step looks at.
+    /// Map pages that one step looks at, at most.
     pub step_pages: usize,
     /// Rest after each step.
     pub pause: Duration,
@@ -27,7 +27,7 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Budget {
-        Budget { step_pages: 16, pause: Duration::from_millis(2) }
+        Budget { step_pages: 16, pause: Duration::from_millis(1) }
     }
 }
 

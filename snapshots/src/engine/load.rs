@@ -187,7 +187,7 @@ impl State {
 
     /// Notes that a page is being loaded, unless it is, or is there.
     fn note_load(&mut self, space: &Arc<Keyspace>, key: PageKey, view: View, beside: bool) -> Option<Wanted> {
-        if self.pages.contains(key, view) || self.loading.contains_key(&(key, view)) {
+        if self.pages.peek(key, view).is_some() || self.loading.contains_key(&(key, view)) {
             return None;
         }
         let levels = Levels::of(self, key, view);

@@ -22,6 +22,8 @@ use block_layer::IndexError;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+/// Blocks freed after which a step takes no further page: commands wait while they are.
+const STEP_BLOCKS: usize = 256;
 /// Small entries that one commit removes.
 const ENTRIES: usize = 64;
 /// Bytes of their keys and values after which it takes no more: a record has to hold them.
@@ -80,7 +82,12 @@ impl Engine {
                 Some(next.map_or_else(Touched::default, |(_, touched)| touched))
             }
         };
+        let (mut looked, mut freed) = (0, 0);
         for place in places.iter().take(most) {
+            if freed >= STEP_BLOCKS {
+                break;
+            }
+            looked += 1;
             let page = PageNo::in_group(group, *place).expect("it was made from a page");
             let key = PageKey { branch, object, page };
             let seen_next = next_touched.as_ref().map(|touched| touched.contains(*place));
@@ -88,10 +95,11 @@ impl Engine {
                 step.untouched.push(key);
             }
             if let Some(dying) = self.dying_page(key, between, seen_next).await? {
+                freed += self.freed_by(&dying, between);
                 step.pages.push(dying);
             }
         }
-        step.to = match places.get(most) {
+        step.to = match places.get(looked) {
             Some(place) => Cursor { object, page: PageNo::in_group(group, *place).expect("as above") },
             None => {
                 step.group = Some((object, group, touched));
@@ -105,6 +113,18 @@ impl Engine {
         let born: Vec<_> = blocks.filter(|p| p.birth() > between.before).collect();
         self.load_refs(born.into_iter()).await?;
         Ok(step)
+    }
+
+    /// Blocks that a page will free, about: what the live side has of it now may change yet.
+    fn freed_by(&self, dying: &DyingPage, between: Between) -> usize {
+        let state = self.space.lock();
+        let live = match between.next {
+            Next::Live(_) => state.pages.peek(dying.key, View::Live).map(|cached| &*cached.page),
+            _ => None,
+        };
+        let next = dying.next.as_deref().or(live);
+        let unseen = |slot, p| next.is_none_or(|page| page.get(slot) != Some(p));
+        dying.page.iter().filter(|(slot, p)| p.birth() > between.before && unseen(*slot, *p)).count()
     }
 
     /// What is to be done with one page; `None` when nothing is.

@@ -51,8 +51,8 @@ pub struct ScrubProgress {
 
 /// Damaged ranges that are kept for the report.
 const REPORT_MAX: usize = 10_000;
-/// Blocks read at a time.
-const BATCH: usize = 64;
+/// Blocks read at a time: a command meanwhile waits for the device, and for the checksums, of so many.
+const BATCH: usize = 32;
 /// How long a scrub that is paused, or too fast, sleeps before it looks again.
 const PAUSE: Duration = Duration::from_millis(20);
 

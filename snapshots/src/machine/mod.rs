@@ -29,7 +29,7 @@ use crate::error::Error;
 use crate::generation::{Generation, PageKey};
 use crate::held::Held;
 use crate::ids::{BranchId, Epoch};
-use crate::map::{Partial, Pointer, Slot};
+use crate::map::{Page, Partial, Pointer, Slot};
 use crate::pages::{Cached, PageCache, View, PAGE_BYTES};
 use block_layer::alloc::Purpose;
 use block_layer::index::{Batch, Index};
@@ -214,6 +214,26 @@ impl Machine for Keyspace {
     }
 }
 
+/// A live page as it is after everything that is ordered.
+pub(crate) struct Newest<'a> {
+    ordered: &'a [(Seq, Partial)],
+    page: &'a Page,
+}
+
+impl Newest<'_> {
+    /// The pointer of a slot; `None` is a hole.
+    pub(crate) fn get(&self, slot: u8) -> Option<Pointer> {
+        for (_, partial) in self.ordered.iter().rev() {
+            match partial.get(slot) {
+                Slot::Unset => {}
+                Slot::Hole => return None,
+                Slot::Data(pointer) => return Some(pointer),
+            }
+        }
+        self.page.get(slot)
+    }
+}
+
 impl State {
     /// Puts the records of the branches that commits changed in passing into the active generation.
     fn write_dirty(&mut self) {
@@ -287,18 +307,10 @@ impl State {
         snapshots.find(|s| s.reclaim != done).map_or(Epoch::ZERO, |s| s.id.epoch)
     }
 
-    /// The newest ordered pointer of a slot of a live page, `None` when the page is not in memory.
-    pub(crate) fn newest(&mut self, key: PageKey, slot: u8) -> Option<Option<Pointer>> {
-        if let Some(changes) = self.ordered.get(&key) {
-            for (_, partial) in changes.iter().rev() {
-                match partial.get(slot) {
-                    Slot::Unset => {}
-                    Slot::Hole => return Some(None),
-                    Slot::Data(pointer) => return Some(Some(pointer)),
-                }
-            }
-        }
-        self.pages.get(key, View::Live).map(|cached| cached.page.get(slot))
+    /// The newest ordered pointers of a live page, `None` when the page is not in memory.
+    pub(crate) fn newest(&self, key: PageKey) -> Option<Newest<'_>> {
+        let page = &self.pages.peek(key, View::Live)?.page;
+        Some(Newest { ordered: self.ordered.get(&key).map_or(&[], |changes| changes), page })
     }
 
     /// The last sequence that is ordered for a page and not applied; 0 when there is none.

@@ -5,7 +5,7 @@
 use super::merge::EntryRule;
 use super::mutation::Mutation;
 use super::op::{EntryChange, IoOp, Merged, OldEntry, Part, Reach, Reply, Source};
-use super::{no_snapshot, not_found, State};
+use super::{no_snapshot, not_found, Newest, State};
 use crate::catalogue::{Branch, Record};
 use crate::error::Error;
 use crate::generation::PageKey;
@@ -14,9 +14,8 @@ use crate::ids::{BranchId, Epoch, ObjectId, PageNo, PAGE_BLOCKS};
 use crate::key::{DeathKey, LiveKey, PastKey};
 use crate::map::{Partial, Pointer, Slot};
 use block_layer::alloc::Purpose;
-use block_layer::alloc::Run;
 use block_layer::store::{Refusal, Tx};
-use block_layer::{Seq, BLOCK};
+use block_layer::{Pba, Seq, BLOCK};
 
 /// The effects of one operation, gathered.
 #[derive(Default)]
@@ -78,23 +77,23 @@ impl State {
             self.check_part(&branch, (size, rule), part, tx)?;
         }
         let purpose = if op.frees { Purpose::Reserved } else { Purpose::Write };
-        let written = op.parts.iter().map(Part::written_blocks).sum::<usize>();
-        if written > 0 {
-            tx.check_room(written as u32, purpose)?;
+        let mut writes = op.parts.iter().map(Part::written_blocks).filter(|blocks| *blocks > 0);
+        if let (Some(first), Some(second)) = (writes.next(), writes.next()) {
+            tx.check_room((first + second + writes.sum::<usize>()) as u32, purpose)?;
         }
         if grows_index(&op.parts) {
             tx.check_index(purpose)?;
         }
-        let mut runs = Vec::with_capacity(op.parts.len());
+        let mut runs = Vec::with_capacity(1);
         for part in &op.parts {
-            runs.push(match part {
-                Part::Write { blocks, .. } => tx.write(blocks, purpose)?,
-                _ => Vec::new(),
-            });
+            if let Part::Write { blocks, .. } = part {
+                tx.write(blocks, purpose, &mut runs)?;
+            }
         }
+        let mut addresses = runs.iter().flat_map(|r| (0..r.blocks).map(|i| r.at.plus_blocks(i.into())));
         let mut gathered = Gathered::default();
-        for (part, runs) in op.parts.iter().zip(runs) {
-            self.gather(&branch, rule, part, &runs, tx, &mut gathered);
+        for part in &op.parts {
+            self.gather(&branch, rule, part, &mut addresses, tx, &mut gathered);
         }
         let merged = self.record(&branch, gathered, tx);
         Ok(if merged.is_empty() { Reply::Done } else { Reply::Merged(merged) })
@@ -158,9 +157,9 @@ impl State {
             if self.is_discarded(key) {
                 return Err(Refusal::Bounce(Seq(0)));
             }
+            let newest = self.newest(key).ok_or(Refusal::Bounce(Seq(0)))?;
             for slot in slots(piece) {
-                let pointer = self.newest(key, slot).ok_or(Refusal::Bounce(Seq(0)))?;
-                let own = pointer.filter(|p| p.birth() >= branch.first);
+                let own = newest.get(slot).filter(|p| p.birth() >= branch.first);
                 if own.is_some_and(|p| tx.needs_refs(p.pba())) {
                     return Err(Refusal::Bounce(Seq(0)));
                 }
@@ -201,10 +200,11 @@ impl State {
     ) -> Result<(), Refusal<Error>> {
         for piece in pieces(block, pointers.len() as u64) {
             let key = PageKey { branch, object, page: piece.page };
-            for (slot, expected) in slots(piece).zip(&pointers[piece.offset..]) {
-                if self.newest(key, slot) != Some(*expected) {
-                    return Err(Refusal::Bounce(self.ordered_seq(key)));
-                }
+            let expected = &pointers[piece.offset..];
+            let is_so =
+                |newest: Newest<'_>| slots(piece).zip(expected).all(|(slot, p)| newest.get(slot) == *p);
+            if !self.newest(key).is_some_and(is_so) {
+                return Err(Refusal::Bounce(self.ordered_seq(key)));
             }
         }
         Ok(())
@@ -219,34 +219,33 @@ impl State {
         }
     }
 
-    /// Gathers the effects of a part that was checked.
+    /// Gathers the effects of a part that was checked; the blocks that it writes go to the next `addresses`.
     fn gather(
         &mut self,
         branch: &Branch,
         rule: Option<EntryRule>,
         part: &Part,
-        runs: &[Run],
+        addresses: &mut impl Iterator<Item = Pba>,
         tx: &mut Tx<'_>,
         to: &mut Gathered,
     ) {
         match part {
             Part::Write { object, block, blocks } => {
-                let mut addresses =
-                    runs.iter().flat_map(|r| (0..r.blocks).map(|i| r.at.plus_blocks(i.into())));
                 let pointers = blocks.iter().map(|(_, crc)| {
                     let pba = addresses.next().expect("as many addresses as blocks");
                     Some(Pointer::new(pba, *crc, branch.open))
                 });
-                self.gather_map(branch, *object, *block, pointers.collect(), tx, to);
+                self.gather_map(branch, *object, *block, pointers, tx, to);
             }
             Part::Unmap { object, block, count } => {
-                self.gather_map(branch, *object, *block, vec![None; *count as usize], tx, to);
+                let holes = std::iter::repeat_n(None, *count as usize);
+                self.gather_map(branch, *object, *block, holes, tx, to);
             }
             Part::Share { object, block, pointers, .. } => {
                 pointers.iter().flatten().for_each(|p| tx.share(p.pba()));
                 let born =
                     |p: &Pointer| Pointer::stored(p.pba(), p.crc(), branch.open, p.sectors(), p.flags());
-                let pointers = pointers.iter().map(|p| p.as_ref().map(born)).collect();
+                let pointers = pointers.iter().map(|p| p.as_ref().map(born));
                 self.gather_map(branch, *object, *block, pointers, tx, to);
             }
             Part::Expect { .. } => {}
@@ -267,24 +266,25 @@ impl State {
 
     /// Maps consecutive blocks to `pointers`, and lets go of what was there.
     fn gather_map(
-        &mut self,
+        &self,
         branch: &Branch,
         object: ObjectId,
         block: u64,
-        pointers: Vec<Option<Pointer>>,
+        mut pointers: impl ExactSizeIterator<Item = Option<Pointer>>,
         tx: &mut Tx<'_>,
         to: &mut Gathered,
     ) {
         for piece in pieces(block, pointers.len() as u64) {
             let key = PageKey { branch: branch.id, object, page: piece.page };
             let holder = self.holder(branch.id, key);
+            let newest = self.newest(key).expect("the page was checked to be in memory");
             let own = to.partials.iter().position(|(k, _)| *k == key).unwrap_or_else(|| {
-                to.partials.push((key, Partial::default()));
+                to.partials.push((key, Partial::with_capacity(piece.count)));
                 to.partials.len() - 1
             });
-            for (slot, new) in slots(piece).zip(&pointers[piece.offset..]) {
+            for (slot, new) in slots(piece).zip(&mut pointers) {
                 let old = match to.partials[own].1.get(slot) {
-                    Slot::Unset => self.newest(key, slot).expect("the page was checked to be in memory"),
+                    Slot::Unset => newest.get(slot),
                     Slot::Hole => None,
                     Slot::Data(pointer) => Some(pointer),
                 };
@@ -293,7 +293,7 @@ impl State {
                     (_, Some(pointer)) => {
                         to.mapped += i64::from(old.is_none());
                         to.deltas.push(Delta::add_live(Epoch::OPEN, 1));
-                        to.partials[own].1.set(slot, Slot::Data(*pointer));
+                        to.partials[own].1.set(slot, Slot::Data(pointer));
                     }
                     (_, None) => {
                         to.mapped -= 1;
@@ -367,9 +367,10 @@ impl State {
             tx.mutate(|out| Mutation::Space { branch: branch.id, deltas, inherited }.encode(out));
         }
         for (key, partial) in partials.into_iter().filter(|(_, partial)| !partial.is_empty()) {
-            let ordered = partial.clone();
-            tx.mutate(|out| Mutation::Write { key, epoch: branch.open, partial }.encode(out));
-            self.ordered.entry(key).or_default().push((tx.seq, ordered));
+            let write = Mutation::Write { key, epoch: branch.open, partial };
+            tx.mutate(|out| write.encode(out));
+            let Mutation::Write { partial, .. } = write else { unreachable!("it was made above") };
+            self.ordered.entry(key).or_default().push((tx.seq, partial));
         }
         for value in values {
             tx.mutate(|out| value.encode(out));

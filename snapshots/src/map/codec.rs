@@ -137,6 +137,12 @@ fn decode_run(reader: &mut Reader<'_>, next_free: usize, partial: &mut Partial) 
     let pba = u64::from_le_bytes(pba);
     check(pba + count as u64 * SECTORS_PER_BLOCK <= Pba::LIMIT, "an address is beyond 48 bits")?;
     let birth = Epoch(u32::from_le_bytes(reader.array()?));
+    if count == 1 {
+        // A page that was written at random is 256 of these.
+        let crc = u32::from_le_bytes(reader.array()?);
+        partial.push(first, Some(Pointer::stored(Pba::new(pba), crc, birth, sectors, flags)));
+        return Ok(start + 1);
+    }
     let crcs = reader.slice(count * CRC_LEN)?.chunks_exact(CRC_LEN);
     partial.push_run(
         first,

@@ -94,6 +94,13 @@ impl Partial {
         self.values.extend(run);
     }
 
+    /// As [`Partial::push_run`] for one slot.
+    pub(super) fn push(&mut self, slot: u8, value: Option<Pointer>) {
+        debug_assert_eq!(self.known.rank(usize::from(slot)), self.values.len());
+        self.known.insert(usize::from(slot));
+        self.values.push(value);
+    }
+
     /// Makes holes of all slots in `first..first + count`.
     ///
     /// # Panics

@@ -96,7 +96,8 @@ impl Inner {
         let mut changes = Vec::new();
         match &op.act {
             Act::Write { key, blocks, purpose } => {
-                let runs = tx.write(blocks, *purpose)?;
+                let mut runs = Vec::new();
+                tx.write(blocks, *purpose, &mut runs)?;
                 let places = runs.iter().flat_map(|r| (0..r.blocks).map(|n| r.at.plus_blocks(u64::from(n))));
                 for (nth, (pba, (_, crc))) in places.zip(blocks).enumerate() {
                     let entry = Entry { pba, crc: *crc, tag: tag(op.id, nth) };
