@@ -11,6 +11,7 @@ pub mod kill;
 pub mod lab;
 pub mod memory_server;
 pub mod memory_target;
+pub mod packed;
 pub mod scsi_fuzz;
 pub mod sim;
 pub mod skip;

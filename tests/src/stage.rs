@@ -118,6 +118,23 @@ impl Stage {
         self.run(volume.write(block * BLOCK as u64, data, &Default::default())).expect("there is room");
     }
 
+    /// Flips a bit in the block of this tag.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn damage(&self, tag: u8) {
+        let mut found = vec![0; BLOCK];
+        for disk in self.machine.disks() {
+            for at in (HEAD..disk.geometry().len).step_by(BLOCK) {
+                disk.peek(at, &mut found);
+                if found.iter().all(|byte| *byte == tag) {
+                    return disk.flip_bit(at + 77, 3);
+                }
+            }
+        }
+        panic!("no block is of tag {tag}");
+    }
+
     /// The tags of consecutive blocks.
     ///
     /// # Panics

@@ -376,3 +376,24 @@ fn a_state_does_not_differ_from_itself() {
     assert_eq!(stage.changed(&volume.at(point), &volume.at(point)), [] as [u64; 0]);
     assert_eq!(stage.changed(&volume, &volume.at(point)), [] as [u64; 0]);
 }
+
+/// The rest of the last block behind a new end is cleared, which needs the block. It could not be read, and
+/// the shrink, which had taken effect, was answered with that error.
+#[test]
+fn a_shrink_over_a_rotten_block_is_done_and_a_growth_over_it_is_not() {
+    let stage = Stage::new(1, &[4000]);
+    let (id, volume) = create(&stage, "volume", 2 * MIB);
+    stage.write(&volume, 0, &[7, 8, 9]);
+    stage.damage(8);
+    let size = || stage.engine.dataset(id).unwrap().size;
+    stage.run(stage.engine.resize(id, BLOCK + 512)).unwrap();
+    assert_eq!(size(), BLOCK + 512);
+    let grown = stage.run(stage.engine.resize(id, 2 * MIB));
+    assert!(matches!(grown, Err(Error::Read(_))), "{grown:?}");
+    assert_eq!((size(), stage.tags(&volume, 0, 1)), (BLOCK + 512, vec![7]));
+    // Without the rotten block it grows.
+    stage.run(stage.engine.resize(id, BLOCK)).unwrap();
+    stage.run(stage.engine.resize(id, 2 * MIB)).unwrap();
+    assert_eq!(stage.tags(&volume, 0, 4), [7, 0, 0, 0]);
+    stage.audit();
+}

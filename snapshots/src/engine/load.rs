@@ -205,11 +205,12 @@ impl Engine {
         loop {
             match self.plan(key, view)? {
                 Plan::There => return Ok(()),
-                Plan::Wait(answered) => match answered.await {
-                    Ok(answer) => return Ok(answer?),
-                    // The load was given up with its runtime.
-                    Err(_) => {}
-                },
+                // Unless the load was given up with its runtime.
+                Plan::Wait(answered) => {
+                    if let Ok(answer) = answered.await {
+                        return Ok(answer?);
+                    }
+                }
             }
         }
     }

@@ -55,6 +55,17 @@ impl Place {
         })
     }
 
+    /// Bytes of the index once compactions have done what they can. The engine is closed.
+    ///
+    /// # Errors
+    /// As the index.
+    pub fn compacted_index(&self) -> Result<u64, Failure> {
+        let options = IndexOptions { rules: MERGE_RULES, ..IndexOptions::default() };
+        let index = RocksIndex::open(&self.index, options)?;
+        index.compact();
+        Ok(index.stats().disk_bytes)
+    }
+
     /// Makes an engine there on a file of `len` bytes.
     ///
     /// # Errors
