@@ -35,8 +35,11 @@ async fn write(volume: &Volume, first: u64, tag: u8, count: usize) {
     volume.write(first * BLOCK as u64, data, &Default::default()).await.unwrap();
 }
 
-/// What is in the image: views of datasets, each with runs of (first block, blocks, tag), holes elsewhere.
-const CONTENT: &[(&str, Option<&str>, &[(u64, u64, u8)])] = &[
+/// A dataset, a snapshot of it if not the live side, and runs of (first block, blocks, tag): holes elsewhere.
+type Content = (&'static str, Option<&'static str>, &'static [(u64, u64, u8)]);
+
+/// What is in the image.
+const CONTENT: &[Content] = &[
     ("volume", None, &[(1, 3, 1), (4, 8, 2), (20, 2, 4), (100, 2, 1)]),
     ("volume", Some("early"), &[(0, 8, 1)]),
     ("volume", Some("late"), &[(0, 4, 1), (4, 8, 2), (20, 2, 4), (100, 2, 1)]),
