@@ -22,6 +22,7 @@
 
 pub mod access;
 pub mod exports;
+pub mod fuzz;
 pub mod handle;
 pub mod limits;
 pub mod mem;

@@ -12,6 +12,7 @@ use block_layer::format::superblock::Superblock;
 use block_layer::Pba;
 
 pub use crate::scsi_fuzz::cdb;
+pub use nas_nfs::fuzz::{nfs3_arguments, nfs_connection, rpc_records};
 pub use san_iscsi::fuzz::{login_text, pdu, session};
 pub use snapshots::fuzz::{catalogue, entry, key, map_page, mutations, space_table, touched};
 
@@ -31,8 +32,11 @@ pub const DECODERS: &[(&str, Decode)] = &[
     ("map_page", map_page),
     ("membership", membership),
     ("mutations", mutations),
+    ("nfs3_arguments", nfs3_arguments),
+    ("nfs_connection", nfs_connection),
     ("pdu", pdu),
     ("record", record),
+    ("rpc_records", rpc_records),
     ("session", session),
     ("space_table", space_table),
     ("summary", summary),
