@@ -7,7 +7,7 @@
 //! | [`access`] | who may do what, from attributes and credentials | look anything up |
 //! | [`exports`] | which share is whose, and as whom a client acts there | know a protocol's encoding |
 //! | [`handle`] | file handles: bytes that lead to an object, and prove it | keep state |
-//! | [`nlm`] | locks | do I/O, read a clock, but for its shell |
+//! | [`nlm`], [`nsm`] | locks, and who is told of a restart | decide in its shell |
 //! | [`portmap`] | tells where the other programs are | change by what a peer sends |
 //! | [`replay`] | duplicate requests get the answer they got | know what a procedure does |
 //! | [`xdr`] | items in bytes | keep state |
@@ -30,6 +30,7 @@ pub mod memory;
 pub mod mount;
 pub mod nfs3;
 pub mod nlm;
+pub mod nsm;
 pub mod output;
 pub mod portmap;
 pub mod replay;

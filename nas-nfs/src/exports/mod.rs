@@ -179,6 +179,14 @@ impl<T> Exports<T> {
         table.shares.iter().filter_map(line).collect()
     }
 
+    /// Whether a share is exported to this client.
+    #[must_use]
+    pub fn admits_to(&self, share: ShareId, client: IpAddr) -> bool {
+        let table = self.table();
+        let rules = table.by_id.get(&share).map_or(&[][..], |at| &table.shares[*at].rules);
+        rule::find(rules, client).is_some()
+    }
+
     /// Whether any share is exported to this client (protocol rule 20: others get no answer over UDP).
     #[must_use]
     pub fn admits(&self, client: IpAddr) -> bool {

@@ -85,6 +85,10 @@ fn a_client_without_a_rule_learns_nothing() {
     let listed = Listed { path: "/p/secret".to_owned(), clients: "10.0.0.0/8".to_owned() };
     assert_eq!(exports.list(friend.ip()), [listed]);
     assert!(exports.admits("::ffff:10.0.0.1".parse().unwrap()));
+    let admitted = |id, address: &SocketAddr| exports.admits_to(ShareId(id), address.ip());
+    assert!(
+        admitted(1, &friend) && !admitted(1, &stranger) && !admitted(2, &friend) && !admitted(9, &friend)
+    );
 }
 
 const LAST: usize = handle::LEN - 1;

@@ -1,10 +1,10 @@
 //! The lock manager as a value: who holds what, who waits, and what is to be told to whom.
 //!
 //! No I/O and no clock: requests and the time come in, statuses go out, and [`Table::poll_grant`] says which
-//! waiting client is to be called. Invariants: a lock that is answered GRANTED is held until its owner releases
-//! it, its host says that it has restarted, or its host does not take a grant that it waited for. In the grace
-//! period after a restart only locks that were held before are given, and only to hosts that held locks then.
-//! What is held and what waits is bounded, in all and for each host.
+//! waiting client is to be called. Invariants: a lock that is answered GRANTED is held until its owner
+//! releases it, its host says that it has restarted, or its host does not take a grant that it waited for. In
+//! the grace period after a restart only locks that were held before are given, and only to hosts that held
+//! locks then. What is held and what waits is bounded, in all and for each host.
 
 use super::ranges::{Held, Range, Ranges};
 use crate::handle::ShareId;
@@ -165,8 +165,8 @@ pub struct Table<C> {
 }
 
 impl<C: Clone> Table<C> {
-    /// A table without locks. `before` = the addresses of hosts that held some when the server stopped; without
-    /// any there is no grace period.
+    /// A table without locks. `before` = the addresses of hosts that held some when the server stopped;
+    /// without any there is no grace period.
     #[must_use]
     pub fn new(now: Instant, before: Vec<IpAddr>) -> Table<C> {
         let grace = if before.is_empty() { Duration::ZERO } else { GRACE };
@@ -307,8 +307,8 @@ impl<C: Clone> Table<C> {
         false
     }
 
-    /// Stops to wait for a lock (CANCEL). Denied if it does not wait: it may have been given, and is then to be
-    /// released by UNLOCK.
+    /// Stops to wait for a lock (CANCEL). Denied if it does not wait: it may have been given, and is then to
+    /// be released by UNLOCK.
     pub fn cancel(&mut self, now: Instant, file: FileId, wanted: &Held<Owner>) -> Status {
         if self.in_grace(now) {
             return Status::Grace;
@@ -429,9 +429,11 @@ impl<C: Clone> Table<C> {
         }
     }
 
-    /// A grant that is to be told now. It comes again until it is answered; in the end it is taken back.
-    pub fn poll_grant(&mut self, now: Instant) -> Option<Grant<C>> {
-        while let Some(at) = self.pending.iter().position(|pending| pending.due <= now) {
+    /// A grant that is to be told now, to a host that is not `busy` with others. It comes again until it is
+    /// answered; in the end it is taken back.
+    pub fn poll_grant(&mut self, now: Instant, busy: impl Fn(&Host) -> bool) -> Option<Grant<C>> {
+        let due = |pending: &Pending<C>| pending.due <= now && !busy(&pending.grant.host);
+        while let Some(at) = self.pending.iter().position(due) {
             let pending = &mut self.pending[at];
             if let Some(again) = GRANT_AGAIN.get(pending.calls) {
                 pending.due = now + Duration::from_secs(*again);
@@ -443,10 +445,11 @@ impl<C: Clone> Table<C> {
         None
     }
 
-    /// When [`Table::poll_grant`] has something to say next.
+    /// When [`Table::poll_grant`] has something to say next, for a host that is not `busy`.
     #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.pending.iter().map(|pending| pending.due).min()
+    pub fn poll_timeout(&self, busy: impl Fn(&Host) -> bool) -> Option<Instant> {
+        let free = self.pending.iter().filter(|pending| !busy(&pending.grant.host));
+        free.map(|pending| pending.due).min()
     }
 
     /// A client has answered a grant, from this address.
@@ -479,29 +482,39 @@ impl<C: Clone> Table<C> {
         for host in there.into_iter().filter(|host| !named || host.name == name) {
             let count = self.hosts.entry(host.clone()).or_default();
             if count.restarted.replace(life) != Some(life) {
-                self.release(now, &host, |held| held.life != life || life == 0);
+                self.release(now, &host, |_, held| held.is_none_or(|held| held.life != life || life == 0));
             }
         }
     }
 
     /// Releases all that a host holds or waits for (FREE_ALL).
     pub fn free_all(&mut self, now: Instant, host: &Host) {
-        self.release(now, host, |_| true);
+        self.release(now, host, |_, _| true);
     }
 
-    fn release(&mut self, now: Instant, host: &Host, which: impl Fn(&Held<Owner>) -> bool) {
+    /// Releases all that is of files which this host may not reach any more.
+    pub fn keep_reachable(&mut self, now: Instant, reaches: impl Fn(&Host, ShareId) -> bool) {
+        let hosts: Vec<Host> = self.hosts.keys().cloned().collect();
+        for host in hosts {
+            self.release(now, &host, |file, _| !reaches(&host, file.0));
+        }
+    }
+
+    /// Releases what a host holds or waits for, where this says so; it is asked with no lock for
+    /// reservations.
+    fn release(&mut self, now: Instant, host: &Host, which: impl Fn(&FileId, Option<&Held<Owner>>) -> bool) {
         if !self.knows(host) {
             return;
         }
-        let its = |held: &Held<Owner>| held.owner.host == *host && which(held);
-        self.pending.retain(|pending| !its(&pending.held));
+        let its = |id: &FileId, held: &Held<Owner>| held.owner.host == *host && which(id, Some(held));
+        self.pending.retain(|pending| !its(&pending.file, &pending.held));
         let ids: Vec<FileId> = self.files.keys().copied().collect();
         for id in ids {
             let Some(file) = self.files.get_mut(&id) else { continue };
             let before = (file.ranges.held().len(), file.waiting.len(), file.shares.len());
-            file.ranges.clear_all(its);
-            file.waiting.retain(|waiting| !its(&waiting.wanted));
-            file.shares.retain(|share| share.host != *host);
+            file.ranges.clear_all(|held| its(&id, held));
+            file.waiting.retain(|waiting| !its(&id, &waiting.wanted));
+            file.shares.retain(|share| share.host != *host || !which(&id, None));
             let after = (file.ranges.held().len(), file.waiting.len(), file.shares.len());
             let gone = (before.0 - after.0, before.1 - after.1, before.2 - after.2);
             let count = self.hosts.entry(host.clone()).or_default();

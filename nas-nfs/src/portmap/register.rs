@@ -6,6 +6,8 @@
 
 use super::wire::{GetAddress, List3};
 use super::{universal, Service, Transport, PROGRAM};
+use crate::nlm::PROGRAM as NLM;
+use crate::nsm::PROGRAM as NSM;
 use crate::rpc::client;
 use crate::xdr::{encoded, Reader, Xdr};
 use bytes::Bytes;
@@ -24,10 +26,6 @@ const UNSET: u32 = 2;
 const DUMP: u32 = 4;
 /// Programs of which a machine can have one only.
 const SINGLE: [u32; 2] = [NLM, NSM];
-/// The lock manager.
-const NLM: u32 = 100_021;
-/// The status monitor.
-const NSM: u32 = 100_024;
 
 /// Why services are not registered.
 #[derive(Debug, thiserror::Error)]
