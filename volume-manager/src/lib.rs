@@ -25,6 +25,8 @@ pub mod size;
 pub mod state;
 pub mod view;
 
+#[cfg(feature = "fault-injection")]
+pub use block_layer::device::faults;
 pub use border::{Border, Exports};
 pub use error::Error;
 pub use identity::{Naa, WriteCache};

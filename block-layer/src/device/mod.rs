@@ -8,6 +8,8 @@
 //! read or write them after the future that asked was dropped.
 
 mod buf;
+#[cfg(feature = "fault-injection")]
+pub mod faults;
 mod file;
 mod open;
 mod request;
@@ -28,7 +30,9 @@ pub(crate) use zero::zero_ahead;
 use crate::error::DiskError;
 use bytes::Bytes;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
@@ -78,12 +82,23 @@ pub trait Disk: Send + Sync + 'static {
     fn flush(&self) -> Io<()>;
 }
 
+/// Opens and locks the file or block device at `path`; blocks.
+///
+/// # Errors
+/// As [`FileDisk::open`].
+pub fn open_disk(path: &Path, options: &DiskOptions) -> Result<Arc<dyn Disk>, OpenError> {
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(path, options)?);
+    #[cfg(feature = "fault-injection")]
+    let disk = faults::obedient(disk);
+    Ok(disk)
+}
+
 /// The completion of a request: a future.
 pub struct Io<T>(Inner<T>);
 
 enum Inner<T> {
     Ready(Option<Result<T, DiskError>>),
-    Pending { answer: oneshot::Receiver<Result<T, DiskError>>, device: std::sync::Arc<str> },
+    Pending { answer: oneshot::Receiver<Result<T, DiskError>>, device: Arc<str> },
 }
 
 /// The driver's side of an [`Io`].
@@ -92,7 +107,7 @@ pub struct IoAnswer<T>(oneshot::Sender<Result<T, DiskError>>);
 impl<T> Io<T> {
     /// A request and the means to answer it. `device` is named if the driver goes away without an answer.
     #[must_use]
-    pub fn pending(device: std::sync::Arc<str>) -> (IoAnswer<T>, Io<T>) {
+    pub fn pending(device: Arc<str>) -> (IoAnswer<T>, Io<T>) {
         let (send, answer) = oneshot::channel();
         (IoAnswer(send), Io(Inner::Pending { answer, device }))
     }

@@ -4,7 +4,7 @@
 //! the last write of the dead process has drained (design rule 9); who has them may also have the index.
 
 use super::MERGE_RULES;
-use block_layer::device::{DiskOptions, FileDisk, OpenError};
+use block_layer::device::{open_disk, DiskOptions, OpenError};
 use block_layer::index::{IndexOptions, RocksIndex};
 use block_layer::{Disk, IndexError};
 use std::path::{Path, PathBuf};
@@ -73,7 +73,7 @@ impl PoolFiles {
     /// # Errors
     /// What stands in the way, with the device's path.
     pub fn open_device(&self, path: &Path) -> Result<Arc<dyn Disk>, OpenError> {
-        Ok(Arc::new(FileDisk::open(path, &self.disk)?))
+        open_disk(path, &self.disk)
     }
 
     /// Removes the index of a pool that was deleted; blocks. Its directory goes too, if nothing else is in
@@ -93,9 +93,9 @@ impl PoolFiles {
         let give_up = Instant::now() + self.patience;
         let mut disks: Vec<Arc<dyn Disk>> = Vec::with_capacity(self.devices.len());
         for path in &self.devices {
-            let open = || FileDisk::open(path, &self.disk);
+            let open = || open_disk(path, &self.disk);
             let busy = |e: &OpenError| matches!(e, OpenError::Busy { .. });
-            disks.push(Arc::new(patiently(path, give_up, waiting, open, busy)?));
+            disks.push(patiently(path, give_up, waiting, open, busy)?);
         }
         let options = IndexOptions { rules: MERGE_RULES, ..self.index_options };
         let open = || open_index(&self.index, options);
