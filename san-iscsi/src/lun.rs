@@ -17,12 +17,15 @@ pub enum LunFault {
     /// No space is left; nothing was written, and a retry may succeed once space was freed.
     #[error("no space is left")]
     NoSpace,
-    /// A block is damaged and no good copy exists (P4): never returned as data.
+    /// A block is damaged, or cannot be read, and no good copy exists (P4): never returned as data.
     #[error("data is damaged")]
     Corrupt,
-    /// A device failed to read or write.
-    #[error("a device failed")]
+    /// Storage failed.
+    #[error("storage failed")]
     Device,
+    /// Storage stopped in the middle and starts again: whether the command took effect shows then.
+    #[error("storage stopped in the middle")]
+    Interrupted,
     /// What `compare_and_write` compared differs, first at this byte of the compared range.
     #[error("compared data differs at byte {at}")]
     Miscompare {
@@ -36,7 +39,10 @@ pub enum LunFault {
     /// rule 1).
     #[error("acknowledged writes may have been lost")]
     WritesLost,
-    /// The storage behind it is not there (now).
+    /// The storage behind it starts; nothing was done.
+    #[error("the unit's storage is starting")]
+    Starting,
+    /// The storage behind it is not there, and an administrator must act.
     #[error("the unit's storage is not available")]
     Unavailable,
 }

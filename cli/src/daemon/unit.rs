@@ -13,9 +13,11 @@ fn fault(error: IoError) -> LunFault {
         IoError::NoSpace => LunFault::NoSpace,
         IoError::Corrupt => LunFault::Corrupt,
         IoError::Device => LunFault::Device,
+        IoError::Interrupted => LunFault::Interrupted,
         IoError::Miscompare(at) => LunFault::Miscompare { at },
         IoError::Fenced => LunFault::Fenced,
         IoError::WritesLost => LunFault::WritesLost,
+        IoError::Starting => LunFault::Starting,
         IoError::Unavailable => LunFault::Unavailable,
     }
 }

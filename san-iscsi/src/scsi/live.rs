@@ -43,6 +43,14 @@ impl<L: LogicalUnit> Target<L> {
         }
     }
 
+    /// Ends all nexuses of an initiator, which has asked for it by a cold reset. Their commands were aborted
+    /// by it before.
+    pub(crate) fn end_initiator(&self, name: &str) {
+        for core in self.cores().iter().filter(|core| core.ports.initiator.name == name) {
+            drop(core.end());
+        }
+    }
+
     fn cores(&self) -> Vec<Arc<Core<L>>> {
         self.world().nexuses.iter().filter_map(|seat| seat.core.upgrade()).collect()
     }

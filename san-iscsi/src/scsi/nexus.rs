@@ -4,7 +4,7 @@
 //! answers at once what needs no storage. What is left is a [`Task`]. The order of checks is SAM-5's: a LUN
 //! that is not there, an unknown command, a reservation of another, a unit attention, and then the rest.
 
-use super::command::{Cdb, Command, LunField, Response, Status};
+use super::command::{Cdb, Command, LunField, Response, Status, TaskAttribute};
 use super::copy::Copies;
 use super::deadline::Deadline;
 use super::inquiry::{absent, inquiry, Way};
@@ -128,6 +128,10 @@ impl<L: LogicalUnit> Nexus<L> {
         let Some(path) = self.core.path(command.lun) else {
             return Ok(Begin::Answer(self.core.absent(command)));
         };
+        if command.attribute == TaskAttribute::Aca {
+            // There is never such an allegiance (NORMACA is 0), and so nothing to belong to (SAM-5 8.6.5).
+            return Err(Response::check(Sense::INVALID_MESSAGE));
+        }
         let entry = opcodes::entry(cdb).map_err(Response::check)?;
         let access = access(entry, cdb);
         if !path.lu.allow(&path.ports, access) {

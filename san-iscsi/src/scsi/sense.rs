@@ -61,6 +61,8 @@ impl Sense {
     pub const LBA_OUT_OF_RANGE: Sense = Sense::new(Key::IllegalRequest, 0x21, 0x00);
     /// No such LUN, or none for this host: nobody can tell which.
     pub const LUN_NOT_SUPPORTED: Sense = Sense::new(Key::IllegalRequest, 0x25, 0x00);
+    /// A task attribute that has no meaning here.
+    pub const INVALID_MESSAGE: Sense = Sense::new(Key::IllegalRequest, 0x49, 0x00);
     /// A parameter list is shorter or longer than it must be.
     pub const PARAMETER_LIST_LENGTH: Sense = Sense::new(Key::IllegalRequest, 0x1a, 0x00);
     /// The initiator announced less Data-Out than the command needs.
@@ -69,6 +71,10 @@ impl Sense {
     pub const WRITE_PROTECTED: Sense = Sense::new(Key::DataProtect, 0x27, 0x00);
     /// The storage behind the LUN is not there; an administrator must act.
     pub const NOT_READY: Sense = Sense::new(Key::NotReady, 0x04, 0x03);
+    /// The storage behind the LUN will be there soon: hosts wait and try again.
+    pub const BECOMING_READY: Sense = Sense::new(Key::NotReady, 0x04, 0x01);
+    /// Storage stopped while it was done: hosts try again.
+    pub const INTERRUPTED: Sense = Sense::new(Key::AbortedCommand, 0x44, 0x00);
     /// Given up while storage hung: it may have an effect yet.
     pub const TIMED_OUT: Sense = Sense::new(Key::AbortedCommand, 0x2e, 0x02);
     /// Nothing to say.
@@ -101,11 +107,13 @@ impl Sense {
             LunFault::NoSpace => Sense::new(Key::DataProtect, 0x27, 0x07),
             LunFault::Corrupt => Sense::new(Key::MediumError, 0x11, 0x00),
             LunFault::Device => Sense::new(Key::HardwareError, 0x44, 0x00),
+            LunFault::Interrupted => Sense::INTERRUPTED,
             LunFault::Miscompare { at } => {
                 Sense { detail: Detail::Information(at), ..Sense::new(Key::Miscompare, 0x1d, 0x00) }
             }
             LunFault::Fenced => Sense::LUN_NOT_SUPPORTED,
             LunFault::WritesLost => Sense::new(Key::MediumError, 0x0c, 0x00),
+            LunFault::Starting => Sense::BECOMING_READY,
             LunFault::Unavailable => Sense::NOT_READY,
         }
     }

@@ -83,6 +83,12 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Whose it is.
+    #[must_use]
+    pub fn initiator(&self) -> &str {
+        &self.initiator
+    }
+
     /// What it must prove; none: nothing.
     #[must_use]
     pub fn credentials(&self) -> Option<&Credentials> {

@@ -58,6 +58,7 @@ impl State {
     fn join(&mut self, attribute: TaskAttribute) -> Option<u64> {
         let ordered = match attribute {
             TaskAttribute::HeadOfQueue => return None,
+            // One with ACA was refused before.
             TaskAttribute::Simple | TaskAttribute::Aca => false,
             TaskAttribute::Ordered => true,
         };

@@ -14,6 +14,7 @@ use super::full_feature::FullFeature;
 use super::gather::{DataFault, Gather, Place, DAMAGED, UNEXPECTED};
 use super::io::{Io, Work, WorkId};
 use super::limits::IMMEDIATE_COMMANDS;
+use super::output::INLINE_MAX;
 use crate::lun::LogicalUnit;
 use crate::memory::Permit;
 use crate::scsi::command::{Command, Response, Status};
@@ -316,6 +317,13 @@ impl<L: LogicalUnit> FullFeature<L> {
         let good = response.status == Status::Good && response.sense.is_none();
         let mut data = response.data_in;
         data.truncate(task.command.data_in as usize);
+        if data.len() > INLINE_MAX && task.permit.is_none() {
+            // It was answered without storage, so that no memory was taken for it before.
+            task.permit = io.budget.try_take(data.len());
+            if task.permit.is_none() {
+                return self.respond(tag, task, refusal(Status::Busy, None), io);
+            }
+        }
         let (mut offset, mut data_sn) = (0, 0);
         while !data.is_empty() {
             let in_burst = offset % self.params.max_burst;

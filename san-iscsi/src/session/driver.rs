@@ -253,6 +253,7 @@ impl Driver {
             let before = bytes.len();
             slices[..filled].iter().for_each(|slice| bytes.extend_from_slice(slice));
             self.session.sent(self.now, bytes.len() - before);
+            self.run();
         }
         bytes
     }

@@ -145,6 +145,10 @@ impl<L: LogicalUnit> FullFeature<L> {
             Request::ScsiCommand(command) => self.command_head(&command, head.data_len as u32, io),
             Request::DataOut(piece) => self.data_head(&piece, head.data_len as u32),
             Request::Text(_) if head.data_len > TEXT_MAX => Err(RejectReason::Protocol),
+            // Over one connection requests come in their order, so that text need not be held for its turn.
+            Request::Text(_) if order.is_some_and(|order| order.cmd_sn != self.window.expected()) => {
+                Err(RejectReason::Protocol)
+            }
             Request::Text(_) => Ok(Sink::Text(Vec::new())),
             Request::NopOut(_) if head.data_len > 0 => Ok(match io.budget.try_take(head.data_len) {
                 Some(permit) => Sink::Stage(io.budget.buffer(head.data_len, permit), 0),

@@ -21,7 +21,7 @@ pub const SESSION_MEMORY: usize = 32 << 20;
 /// Bytes of answers that wait to be sent, beyond which no request is read.
 pub const OUTPUT: usize = 8 << 20;
 /// The same, of those that no permit stands for.
-pub const OUTPUT_UNPERMITTED: usize = 32 << 10;
+pub const OUTPUT_UNPERMITTED: usize = 16 << 10;
 
 /// From the connection to the end of its login.
 pub const LOGIN_TIME: Duration = Duration::from_secs(15);

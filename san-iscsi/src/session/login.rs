@@ -161,6 +161,8 @@ impl<L: LogicalUnit> Login<L> {
         if name.is_empty() || name.len() > NAME_MAX {
             return Err(InitiatorError);
         }
+        // Names are the same whatever their case: they are prepared as by RFC 3722, and known in lower case.
+        let name = name.to_lowercase();
         let discovery = match value("SessionType") {
             None | Some("Normal") => false,
             Some("Discovery") => true,
@@ -172,7 +174,7 @@ impl<L: LogicalUnit> Login<L> {
             None if discovery => {}
             None => return Err(LoginStatus::MissingParameter),
         }
-        let grant = self.portal.target.admit(name, self.ends.source(), self.portal.id);
+        let grant = self.portal.target.admit(&name, self.ends.source(), self.portal.id);
         if request.stage == Stage::Operational {
             if grant.credentials().is_some() {
                 return Err(AuthenticationFailure);
@@ -183,7 +185,7 @@ impl<L: LogicalUnit> Login<L> {
             put(out, "TargetPortalGroupTag", self.portal.id.0);
         }
         self.negotiation.discovery = discovery;
-        self.peer = Some(Peer { name: name.to_owned(), discovery, grant });
+        self.peer = Some(Peer { name, discovery, grant });
         Ok(())
     }
 

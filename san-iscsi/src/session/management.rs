@@ -162,9 +162,10 @@ impl<L: LogicalUnit> FullFeature<L> {
             Managed::LunDoesNotExist => R::NoLun,
         };
         self.put_managed(&request, result, io);
-        // It concerns the sessions of whoever asks for it: those of others are not theirs to end.
+        // It concerns all sessions of whoever asks for it: those of others are not theirs to end.
         if request.function == TaskFunction::TargetColdReset {
             io.end(End::ColdReset);
+            self.portal.target.end_initiator(self.grant.initiator());
         }
     }
 

@@ -58,6 +58,9 @@ pub struct Session<L: LogicalUnit> {
     phase: Phase<L>,
     framer: Framer,
     current: Option<(Head, Incoming)>,
+    /// Too much waited to be sent when it was looked at last: what came since then is in the backlog.
+    paused: bool,
+    backlog: Option<(Vec<u8>, Option<Permit>)>,
     io: Io<L>,
     started: Instant,
     heard: Instant,
@@ -116,6 +119,8 @@ impl<L: LogicalUnit> Session<L> {
             phase: Phase::Login(Box::new(Login::new(portal, ends, entropy))),
             framer: Framer::new(DEFAULT_SEGMENT as usize),
             current: None,
+            paused: false,
+            backlog: None,
             io: Io::new(budget.share(SESSION_MEMORY), now),
             started: now,
             heard: now,
@@ -151,6 +156,11 @@ impl<L: LogicalUnit> Session<L> {
 
     fn follow(&mut self, input: &mut &[u8]) {
         while self.io.end.is_none() && !matches!(self.phase, Phase::Entering(..)) {
+            // What came before has its turn first.
+            if self.backlog.is_some() || !self.has_room() {
+                self.pause(input);
+                break;
+            }
             match self.framer.feed(input) {
                 Ok(Step::More) => break,
                 Ok(Step::Head(head)) => self.on_head(head),
@@ -163,6 +173,40 @@ impl<L: LogicalUnit> Session<L> {
             self.io.end(End::Refused(LoginStatus::InitiatorError));
         }
         self.watch_output();
+    }
+
+    /// Whether what was answered leaves room for more answers.
+    fn has_room(&self) -> bool {
+        let out = &self.io.out;
+        out.pending() <= OUTPUT && out.unpermitted() <= OUTPUT_UNPERMITTED
+    }
+
+    /// Keeps the rest of the input until the peer has taken what it was sent: requests are short and answers
+    /// are long.
+    fn pause(&mut self, input: &mut &[u8]) {
+        self.paused = true;
+        if input.is_empty() {
+            return;
+        }
+        let (mut backlog, permit) = self.backlog.take().unwrap_or_default();
+        backlog.extend_from_slice(std::mem::take(input));
+        drop(permit);
+        let permit = self.io.budget.try_take(backlog.len());
+        if permit.is_none() && self.io.out.unpermitted() > OUTPUT_UNPERMITTED {
+            // It asks, does not take the answers, and there is no memory left for more of that.
+            self.io.end(End::Stalled);
+        }
+        self.backlog = Some((backlog, permit));
+    }
+
+    /// Goes on where it paused, if there is room again.
+    fn resume(&mut self) {
+        if self.paused && self.has_room() {
+            self.paused = false;
+            let (backlog, permit) = self.backlog.take().unwrap_or_default();
+            self.follow(&mut &backlog[..]);
+            drop(permit);
+        }
     }
 
     fn on_head(&mut self, head: Head) {
@@ -354,6 +398,8 @@ impl<L: LogicalUnit> Session<L> {
     pub fn sent(&mut self, now: Instant, n: usize) {
         self.io.out.sent(n);
         self.stalled = (self.io.out.pending() > 0).then_some(now);
+        self.io.now = now;
+        self.resume();
     }
 
     fn watch_output(&mut self) {
@@ -367,9 +413,7 @@ impl<L: LogicalUnit> Session<L> {
     #[must_use]
     pub fn wants_input(&self) -> bool {
         let entering = matches!(self.phase, Phase::Entering(..));
-        let out = &self.io.out;
-        let full = out.pending() > OUTPUT || out.unpermitted() > OUTPUT_UNPERMITTED;
-        self.io.end.is_none() && !entering && !full
+        self.io.end.is_none() && !entering && !self.paused && self.has_room()
     }
 
     /// Why the session is over, once it is. What waits may still be sent.

@@ -3,6 +3,7 @@
 //! Invariants: PDUs leave in the order in which they were put; a permit is held until the last byte it stands
 //! for is sent. All that is pending can be gathered into one vectored write.
 
+use super::limits::OUTPUT_UNPERMITTED;
 use crate::memory::Permit;
 use crate::wire::digest::Digests;
 use crate::wire::frame::{put_head, put_tail};
@@ -12,9 +13,9 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 /// Data up to this size is copied beside its header: cheaper than a slice of its own.
-const INLINE_MAX: usize = 512;
+pub(super) const INLINE_MAX: usize = 512;
 /// Memory for headers that is kept while there is nothing to send.
-const HEADS_KEPT: usize = 32 << 10;
+const HEADS_KEPT: usize = 16 << 10;
 
 /// A queue of PDUs.
 #[derive(Default)]
@@ -74,7 +75,7 @@ impl Output {
 
     /// Appends a PDU whose data stays where it is.
     pub(super) fn put_shared(&mut self, bhs: Bhs, data: Bytes, permit: Option<Permit>) {
-        if data.len() <= INLINE_MAX {
+        if data.len() <= INLINE_MAX && self.unpermitted() <= OUTPUT_UNPERMITTED {
             return self.put(bhs, &data);
         }
         let start = self.heads.len();

@@ -38,6 +38,9 @@ impl<L: LogicalUnit> FullFeature<L> {
         };
         let Ok(pairs) = text::parse(&whole) else { return self.reject_text(request, io) };
         let (targets, keys): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(key, _)| *key == "SendTargets");
+        if targets.len() > 1 {
+            return self.reject_text(request, io); // a key twice: the answer would be out of proportion
+        }
         let mut out = Vec::new();
         for (_, which) in targets {
             self.send_targets(which, &mut out);

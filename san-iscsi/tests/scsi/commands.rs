@@ -334,6 +334,19 @@ async fn log_pages_tell_space() {
 }
 
 #[tokio::test]
+async fn there_is_no_auto_contingent_allegiance() {
+    let bench = Bench::new().await;
+    let seat = bench.login(0).await;
+    for cdb in [&[0; 6][..], &write10(0, 1)] {
+        let Begin::Answer(answer) = seat.begin_as(TaskAttribute::Aca, 0, cdb, 512) else {
+            panic!("it is refused before it has data")
+        };
+        assert_eq!(codes(&answer), (5, 0x49, 0));
+    }
+    assert_eq!(seat.fails(0, &[0, 0, 0, 0, 0, 0x04], &[]).await, (5, 0x24, 0), "NACA");
+}
+
+#[tokio::test]
 async fn faults_of_storage_become_sense() {
     let bench = Bench::new().await;
     let seat = bench.login(0).await;
@@ -341,6 +354,8 @@ async fn faults_of_storage_become_sense() {
         (LunFault::NoSpace, (7, 0x27, 7)),
         (LunFault::Corrupt, (3, 0x11, 0)),
         (LunFault::Device, (4, 0x44, 0)),
+        (LunFault::Interrupted, (0xb, 0x44, 0)),
+        (LunFault::Starting, (2, 4, 1)),
         (LunFault::OutOfRange, (5, 0x21, 0)),
         (LunFault::Unavailable, (2, 4, 3)),
     ];

@@ -18,12 +18,15 @@ pub enum IoError {
     /// No space; nothing was done.
     #[error("no space is left in the pool")]
     NoSpace,
-    /// A block is damaged.
+    /// A block is damaged, or its device cannot read it.
     #[error("data is damaged")]
     Corrupt,
-    /// A device failed.
-    #[error("a device failed")]
+    /// Storage failed.
+    #[error("storage failed")]
     Device,
+    /// The pool stopped while it was at it, and is opened again: whether it was done is not known.
+    #[error("the pool stopped in the middle")]
+    Interrupted,
     /// What was compared differs, first at this byte.
     #[error("compared data differs at byte {0}")]
     Miscompare(u64),
@@ -33,7 +36,10 @@ pub enum IoError {
     /// Writes of this source that were acknowledged may be lost; said once.
     #[error("acknowledged writes may have been lost")]
     WritesLost,
-    /// The pool is not open, or the volume is gone.
+    /// The pool is being opened; nothing was done.
+    #[error("the pool is being opened")]
+    Starting,
+    /// The pool is not open and will not be, or the volume is gone.
     #[error("the pool is not available")]
     Unavailable,
 }
@@ -93,9 +99,17 @@ impl VolumeIo {
     }
 
     fn open(&self) -> Result<(Arc<Engine>, Volume), IoError> {
-        let engine = self.pool.try_engine().ok_or(IoError::Unavailable)?;
+        let engine = self.pool.try_engine().ok_or_else(|| self.absent())?;
         let volume = engine.volume(self.shared.dataset);
         Ok((engine, volume))
+    }
+
+    /// What is said while there is no engine.
+    fn absent(&self) -> IoError {
+        match self.pool.is_opening() {
+            true => IoError::Starting,
+            false => IoError::Unavailable,
+        }
     }
 
     fn fault(&self, error: Error) -> IoError {
@@ -104,14 +118,19 @@ impl VolumeIo {
             Error::NoSpace => IoError::NoSpace,
             Error::Miscompare { offset } => IoError::Miscompare(offset),
             Error::Fenced => IoError::Fenced,
+            Error::NotFound(_) => IoError::Unavailable,
+            Error::Closed => self.absent(),
             Error::Read(ReadError::Corrupt { .. } | ReadError::Nowhere(_)) | Error::Damaged(_) => {
                 IoError::Corrupt
             }
-            Error::NotFound(_) | Error::Closed => IoError::Unavailable,
             error => {
                 tracing::error!(pool = %self.pool.name, volume = self.shared.dataset.0, "{error}");
                 self.pool.failed.notify_one();
-                IoError::Device
+                match error {
+                    Error::Read(ReadError::Disk(_)) => IoError::Corrupt,
+                    Error::PoolFailed(_) => IoError::Interrupted,
+                    _ => IoError::Device,
+                }
             }
         }
     }
@@ -255,6 +274,8 @@ impl VolumeIo {
             tracing::error!(pool = %self.pool.name, "reservations were not saved: {e}");
             match e {
                 crate::Error::NoSpace { .. } => IoError::NoSpace,
+                crate::Error::PoolFailed { .. } if self.pool.is_opening() => IoError::Starting,
+                crate::Error::PoolFailed { .. } => IoError::Interrupted,
                 _ => IoError::Device,
             }
         })

@@ -39,8 +39,8 @@ pub struct Pool {
 enum Slot {
     /// In use.
     Open(Arc<Engine>),
-    /// Being opened (again).
-    Opening,
+    /// Being opened, or opened again after what is said.
+    Opening(Option<String>),
     /// Of no use until the server is started again, and why.
     Failed(String),
     /// Closed for good.
@@ -54,7 +54,7 @@ impl Pool {
             name,
             files: Mutex::new(settings.files(record)),
             settings,
-            slot: RwLock::new(Slot::Opening),
+            slot: RwLock::new(Slot::Opening(None)),
             failed: Notify::new(),
             volumes: Mutex::default(),
         })
@@ -94,6 +94,10 @@ impl Pool {
         }
     }
 
+    fn is_opening(&self) -> bool {
+        matches!(*self.slot.read().expect("no holder of the slot panics"), Slot::Opening(_))
+    }
+
     fn set(&self, slot: Slot) {
         *self.slot.write().expect("no holder of the slot panics") = slot;
     }
@@ -131,8 +135,8 @@ impl Slot {
     fn why(&self) -> &str {
         match self {
             Slot::Open(_) => "it is open",
-            Slot::Opening => "it is being opened",
-            Slot::Failed(why) => why,
+            Slot::Opening(None) => "it is being opened",
+            Slot::Opening(Some(why)) | Slot::Failed(why) => why,
             Slot::Closed => "it is closed",
         }
     }

@@ -22,7 +22,7 @@ impl Pool {
                 let Some(engine) = pool.try_engine() else { return };
                 if let Some(reason) = engine.failure() {
                     tracing::error!(pool = %pool.name, "{reason}: opening it again");
-                    pool.set(Slot::Opening);
+                    pool.set(Slot::Opening(Some(format!("it is being opened again: {reason}"))));
                     let _ = engine.close().await;
                     drop(engine);
                     if !pool.reopen().await {
@@ -39,6 +39,7 @@ impl Pool {
     /// Whether it is open again.
     async fn reopen(self: &Arc<Self>) -> bool {
         let mut rest = REST;
+        let mut why = String::new();
         for attempt in 1..=TRIES {
             match self.open_engine().await {
                 Ok(engine) => {
@@ -49,12 +50,15 @@ impl Pool {
                 }
                 Err(e) => {
                     tracing::error!(pool = %self.name, attempt, "{e}");
-                    self.set(Slot::Failed(e.to_string()));
+                    why = e.to_string();
+                    // Hosts are told to wait as long as there is hope.
+                    self.set(Slot::Opening(Some(format!("it is being opened again: {why}"))));
                 }
             }
             tokio::time::sleep(rest).await;
             rest *= 2;
         }
+        self.set(Slot::Failed(why));
         false
     }
 }

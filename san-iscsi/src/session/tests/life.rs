@@ -4,6 +4,7 @@
 use super::*;
 use crate::mem::Hang;
 use crate::scsi::inventory::Inventory;
+use crate::session::limits;
 
 fn logout(peer: &mut Peer, reason: LogoutReason, cid: u16) -> LogoutResponse {
     let (order, task) = (peer.order(), peer.tag());
@@ -46,6 +47,40 @@ fn pings_that_nobody_reads_are_bounded() {
         assert_eq!(peer.receive().len(), sent);
         peer.close();
     }
+}
+
+/// As many INQUIRYs as one reading of a socket can bring: each is a short request with a long answer.
+fn flood(peer: &mut Peer) -> usize {
+    let mut bytes = Vec::new();
+    let mut count = 0;
+    while bytes.len() < 64 << 10 {
+        let inquiry = peer.command(&[0x12, 0, 0, 0, 255, 0], true, false, 255);
+        let (bhs, ahs) = Request::ScsiCommand(inquiry).emit();
+        bytes.extend(whole(bhs, &ahs, &[], peer.digests));
+        count += 1;
+    }
+    peer.send_raw(&bytes);
+    count
+}
+
+#[test]
+fn a_peer_that_asks_and_does_not_listen_is_held_to_its_bounds() {
+    let mut peer = Peer::logged_in("").settle();
+    let asked = flood(&mut peer);
+    let session = &peer.driver.session;
+    assert!(!session.wants_input() && session.ended().is_none());
+    assert!(session.output().unpermitted() <= limits::OUTPUT_UNPERMITTED + 1024);
+    assert!(peer.world.budget.available() < MEMORY, "the requests that wait are counted");
+    assert_eq!(peer.receive().len(), asked, "all are answered when it listens");
+    assert!(peer.driver.session.wants_input());
+    peer.close();
+}
+
+#[test]
+fn a_peer_that_asks_and_does_not_listen_ends_where_memory_does() {
+    let mut peer = Peer::of(World::new(DISK, 32 << 10, None)).log_in("").settle();
+    flood(&mut peer);
+    assert_eq!(peer.ended(), Some(End::Stalled));
 }
 
 #[test]

@@ -306,3 +306,12 @@ fn who_wants_the_target_proved_is_refused_where_it_cannot_be() {
     let refused = answer(&mut peer, &credentials(false).initiator, algorithm, id, &challenge, more);
     assert_eq!(refused.login().status, S::AuthenticationFailure);
 }
+
+#[test]
+fn an_initiators_name_is_known_in_lower_case() {
+    let mut peer = Peer::new();
+    let keys = format!("InitiatorName={} TargetName={TARGET}", INITIATOR.to_uppercase());
+    let answer = peer.login(Stage::Operational, Some(Stage::FullFeature), &keys).login();
+    assert_eq!(answer.status, LoginStatus::Success);
+    assert_eq!(peer.driver.session.initiator(), Some(INITIATOR));
+}

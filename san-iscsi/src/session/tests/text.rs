@@ -109,3 +109,13 @@ fn a_tag_that_was_not_given_continues_nothing() {
     peer.send(Request::Text(TextRequest { order, last: true, more: false, task, transfer }), &[]);
     assert_eq!(peer.one().rejected(), RejectReason::Protocol);
 }
+
+#[test]
+fn text_is_not_held_for_its_turn_and_asks_for_targets_once() {
+    let mut peer = Peer::logged_in("");
+    let answer = ask(&mut peer, "SendTargets= SendTargets=");
+    assert_eq!(answer.rejected(), RejectReason::Protocol);
+    let _missing = peer.order();
+    let early = ask(&mut peer, "SendTargets=");
+    assert_eq!(early.rejected(), RejectReason::Protocol);
+}
