@@ -3,9 +3,10 @@
 SEEDS ?= 20000
 ROUNDS ?= 200
 SECS ?= 60
+KILLS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check build soak soak-kill bench-engine fuzz clean
+.PHONY: help demo test check build soak soak-kill soak-san bench-engine fuzz clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -27,6 +28,9 @@ soak: ## the crash simulation over SEEDS=N seeds
 
 soak-kill: ## kill -9 under load, ROUNDS=N times
 	@ASHLAR_KILL_ROUNDS=$(ROUNDS) tests/scripts/soak.sh kill
+
+soak-san: ## kill -9 of the daemon under verified load, KILLS=N times, every 30 s
+	@ASHLAR_SOAK_KILLS=$(KILLS) ASHLAR_SOAK_INTERVAL_MS=30000 tests/scripts/soak.sh san soak::
 
 bench-engine: ## the engine's benchmark: a table, and JSON in bench-results/
 	@tests/scripts/bench-engine.sh

@@ -66,8 +66,8 @@ test_everything() {
     step units cargo test --quiet --no-fail-fast "${packages[@]}" --lib --bins
     step documentation cargo test --quiet "${packages[@]}" --doc
     local file name ran=' '
-    for file in */tests/*.rs; do
-        name=$(basename "$file" .rs)
+    for file in */tests/*.rs */tests/*/main.rs; do
+        name=$(basename "${file%/main.rs}" .rs)
         [[ $ran != *" $name "* ]] || continue # two crates have one of this name: both have run
         ran+="$name "
         step "$name" cargo test --quiet --no-fail-fast "${packages[@]}" --test "$name"

@@ -17,7 +17,8 @@ pub struct Daemon {
     /// The ports of its portals, in their order.
     pub ports: Vec<u16>,
     address: Ipv4Addr,
-    launcher: Vec<String>,
+    /// The program, after what launches it.
+    program: Vec<PathBuf>,
     child: Option<Child>,
 }
 
@@ -49,8 +50,18 @@ impl Daemon {
     /// When it does not start.
     #[must_use]
     pub fn start(test: &str, portals: usize) -> Daemon {
+        Daemon::start_program(binary(), test, portals)
+    }
+
+    /// As [`Daemon::start`], of another program than the shipped one; it finds in the environment, as
+    /// `ASHLAR_FAULTS`, the path of a socket that it may make.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_program(program: PathBuf, test: &str, portals: usize) -> Daemon {
         let ports = (0..portals).map(|_| free_port()).collect();
-        Daemon::launch(test, ports, Ipv4Addr::LOCALHOST, Vec::new())
+        Daemon::launch(test, ports, Ipv4Addr::LOCALHOST, vec![program])
     }
 
     /// As [`Daemon::start`], on `ports` of every address of the network namespace that `launcher` enters: a
@@ -60,14 +71,15 @@ impl Daemon {
     /// When it does not start.
     #[must_use]
     pub fn start_inside(test: &str, ports: Vec<u16>, launcher: Vec<String>) -> Daemon {
-        Daemon::launch(test, ports, Ipv4Addr::UNSPECIFIED, launcher)
+        let program = launcher.into_iter().map(PathBuf::from).chain([binary()]).collect();
+        Daemon::launch(test, ports, Ipv4Addr::UNSPECIFIED, program)
     }
 
-    fn launch(test: &str, ports: Vec<u16>, address: Ipv4Addr, launcher: Vec<String>) -> Daemon {
+    fn launch(test: &str, ports: Vec<u16>, address: Ipv4Addr, program: Vec<PathBuf>) -> Daemon {
         let dir = std::env::temp_dir().join(format!("ashlar-{test}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a temporary directory can be made");
-        let mut daemon = Daemon { dir, ports, address, launcher, child: None };
+        let mut daemon = Daemon { dir, ports, address, program, child: None };
         daemon.run();
         daemon
     }
@@ -103,10 +115,10 @@ impl Daemon {
     /// # Panics
     /// When it is not ready in time; its log is in the message.
     pub fn run(&mut self) {
-        let mut words = self.launcher.iter().map(PathBuf::from).chain([binary()]);
-        let mut command = Command::new(words.next().expect("the binary at least"));
+        let mut command = Command::new(&self.program[0]);
         command
-            .args(words)
+            .env("ASHLAR_FAULTS", self.faults_socket())
+            .args(&self.program[1..])
             .arg("serve")
             .arg("--state-dir")
             .arg(self.dir.join("state"))
@@ -152,6 +164,12 @@ impl Daemon {
         let _ = child.kill();
         let _ = child.wait();
         false
+    }
+
+    /// Where a program that devices' faults are built into takes orders.
+    #[must_use]
+    pub fn faults_socket(&self) -> PathBuf {
+        self.dir.join("faults.sock")
     }
 
     fn socket(&self) -> PathBuf {
