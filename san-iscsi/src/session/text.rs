@@ -11,6 +11,9 @@ use crate::lun::LogicalUnit;
 use crate::wire::text::{self, put, Collector};
 use crate::wire::{Reject, RejectReason, TextRequest, TextResponse, TransferTag};
 
+/// SendTargets in one request: an initiator has one question.
+const QUESTIONS: usize = 16;
+
 /// The exchange that is going on.
 #[derive(Default)]
 pub(super) struct TextExchange {
@@ -38,8 +41,8 @@ impl<L: LogicalUnit> FullFeature<L> {
         };
         let Ok(pairs) = text::parse(&whole) else { return self.reject_text(request, io) };
         let (targets, keys): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(key, _)| *key == "SendTargets");
-        if targets.len() > 1 {
-            return self.reject_text(request, io); // a key twice: the answer would be out of proportion
+        if targets.len() > QUESTIONS {
+            return self.reject_text(request, io); // the answer would be out of all proportion
         }
         let mut out = Vec::new();
         for (_, which) in targets {
