@@ -33,6 +33,8 @@ const READ: usize = 64 << 10;
 const DIRECT: usize = 16 << 10;
 /// Bytes that are read before the answers to what came are sent.
 const READ_ROUND: usize = 1 << 20;
+/// Bytes to send that do not wait until all that was read has been executed: the peer takes them meanwhile.
+const SEND_EARLY: usize = 256 << 10;
 /// Pieces of a gathered write.
 const SLICES: usize = 128;
 /// Rounds of a wake-up, after which other connections have their turn.
@@ -280,6 +282,9 @@ impl<L: LogicalUnit> Connection<L> {
                     let budget = self.session.budget().clone();
                     self.memory = Some(Box::pin(async move { budget.take(bytes).await.ok() }));
                 }
+            }
+            if self.session.output().pending() >= SEND_EARLY {
+                self.poll_write(cx, now);
             }
         }
         any

@@ -78,11 +78,13 @@ pub enum Step {
 pub struct Framer {
     digests: Digests,
     limit: usize,
+    /// What is here of a header.
+    have: Vec<u8>,
     state: State,
 }
 
 enum State {
-    Head(Vec<u8>),
+    Head,
     /// A header was handed out, and where its data goes is not known yet.
     Undecided(usize),
     Body(Body),
@@ -103,7 +105,7 @@ impl Framer {
     /// A framer for a new connection: no digests, data segments of at most `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Framer {
-        Framer { digests: Digests::default(), limit, state: State::Head(Vec::with_capacity(BHS_LEN)) }
+        Framer { digests: Digests::default(), limit, have: Vec::with_capacity(BHS_LEN), state: State::Head }
     }
 
     /// What was negotiated, in force from the next header on.
@@ -117,7 +119,7 @@ impl Framer {
     /// The stream cannot be followed.
     pub fn feed(&mut self, input: &mut &[u8]) -> Result<Step, FrameFault> {
         match &mut self.state {
-            State::Head(_) => self.feed_head(input),
+            State::Head => self.feed_head(input),
             State::Undecided(_) => Ok(Step::More),
             State::Body(body) => {
                 if !body.feed(input, self.digests.data) {
@@ -125,14 +127,14 @@ impl Framer {
                 }
                 let intact = body.is_intact(self.digests.data);
                 let sink = std::mem::replace(&mut body.sink, Sink::Discard);
-                self.state = State::Head(Vec::with_capacity(BHS_LEN));
+                self.state = State::Head;
                 Ok(Step::Body(sink, intact))
             }
         }
     }
 
     fn feed_head(&mut self, input: &mut &[u8]) -> Result<Step, FrameFault> {
-        let State::Head(have) = &mut self.state else { return Ok(Step::More) };
+        let have = &mut self.have;
         if !fill(have, BHS_LEN, input) {
             return Ok(Step::More);
         }
@@ -157,6 +159,7 @@ impl Framer {
         }
         let bhs = std::array::from_fn(|i| head[i]);
         let ahs = head[BHS_LEN..].to_vec();
+        have.clear();
         self.state = State::Undecided(data_len);
         Ok(Step::Head(Head { bhs, ahs, data_len }))
     }
