@@ -73,7 +73,7 @@ struct Memory {
 impl Default for Memory {
     fn default() -> Memory {
         Memory {
-            block_cache: "256M".into(),
+            block_cache: "1G".into(),
             map_cache: "64M".into(),
             in_flight: "64M".into(),
             staging: "128M".into(),
