@@ -6,7 +6,7 @@ SECS ?= 60
 KILLS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check build soak soak-kill soak-san bench-engine fuzz clean
+.PHONY: help demo test check build soak soak-kill soak-san bench-engine bench-san fuzz clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -34,6 +34,9 @@ soak-san: ## kill -9 of the daemon under verified load, KILLS=N times, every 30 
 
 bench-engine: ## the engine's benchmark: a table, and JSON in bench-results/
 	@tests/scripts/bench-engine.sh
+
+bench-san: ## the iSCSI target against tgt: a table, and JSON in bench-results/
+	@tests/scripts/bench-san.sh
 
 fuzz: ## every fuzz target for SECS=N seconds
 	@tests/scripts/fuzz.sh $(SECS)

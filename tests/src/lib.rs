@@ -1,6 +1,8 @@
 //! Whole-system tests: the crash simulation, real processes under `kill -9`, benchmarks.
 
 pub mod bench;
+#[cfg(feature = "libiscsi")]
+pub mod bench_san;
 pub mod daemon;
 pub mod decoders;
 mod elastic;

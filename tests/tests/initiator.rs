@@ -140,3 +140,23 @@ fn a_session_that_is_replaced_is_lost_and_one_that_is_dropped_leaves_nothing() {
     third.send().expect("sent");
     drop(third); // with everything under way
 }
+
+#[test]
+fn the_benchmarks_load_does_what_it_is_told() {
+    use ashlar_tests::bench_san::generator::{run, sweep, Endpoint, Load};
+    let target = MemoryTarget::start(&["--size", "16", "--listen", "127.0.0.1:0"]);
+    let portals = target.portals.clone();
+    let endpoint = Endpoint { portals, target: target.name.clone(), lun: 0, initiator: INITIATOR.into() };
+    let data = Bytes::from(vec![7; 2 << 20]);
+    sweep(&endpoint, 16 << 20, Some(&data)).expect("it is written");
+    sweep(&endpoint, 16 << 20, None).expect("it is read");
+    let load =
+        Load { write: true, random: false, len: 4096, depth: 4, range: 16 << 20, flush_every: Some(8) };
+    for (write, random) in [(true, false), (true, true), (false, true)] {
+        let load = Load { write, random, ..load };
+        let outcome = run(&endpoint, load, Duration::from_millis(50), &data, 1).expect("all is answered");
+        assert!(outcome.sessions.len() == 2 && outcome.sessions.iter().all(|count| *count > 0));
+        assert!(outcome.count == outcome.sessions.iter().sum::<u64>());
+        assert!(outcome.latency.quantile(0.5) > Duration::ZERO && outcome.wall >= Duration::from_millis(50));
+    }
+}

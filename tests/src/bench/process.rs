@@ -8,7 +8,13 @@ const TICK: Duration = Duration::from_millis(10);
 /// CPU time of all threads so far, those of io_uring and those that have ended included.
 #[must_use]
 pub fn cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    cpu_of(std::process::id())
+}
+
+/// The same of another process.
+#[must_use]
+pub fn cpu_of(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name, in parentheses, may hold anything; user and system time are the 12th and 13th behind it.
     let behind = stat.rsplit_once(')').map_or("", |(_, behind)| behind);
     let ticks: u32 = behind.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u32>().ok()).sum();

@@ -13,6 +13,13 @@ pub enum Goal {
     AtMost(f64),
     /// The figure is at least this part of its peer.
     RatioAtLeast(f64),
+    /// The figure is so many times its peer, or at least this.
+    Either {
+        /// Times the peer.
+        times: f64,
+        /// In the figure's unit.
+        limit: f64,
+    },
     /// The figure is at most this many times its peer.
     RatioAtMost(f64),
 }
@@ -51,6 +58,7 @@ impl Row {
             Goal::AtMost(goal) => Some(self.figure <= goal),
             Goal::RatioAtLeast(goal) => Some(ratio >= goal),
             Goal::RatioAtMost(goal) => Some(ratio <= goal),
+            Goal::Either { times, limit } => Some(ratio >= times || self.figure >= limit),
         }
     }
 
@@ -60,7 +68,8 @@ impl Row {
             Goal::AtLeast(goal) => format!(">= {}", number(goal)),
             Goal::AtMost(goal) => format!("<= {}", number(goal)),
             Goal::RatioAtLeast(goal) => format!(">= {goal} x"),
-            Goal::RatioAtMost(goal) => format!("<= {goal} x"),
+            Goal::RatioAtMost(goal) => format!("<= {goal:.2} x"),
+            Goal::Either { times, limit } => format!(">= {times} x or {}", number(limit)),
         }
     }
 

@@ -110,8 +110,8 @@ pub(super) fn sums_of(command: &Command) -> Option<(Target, &[Sum])> {
     }
 }
 
-/// The sectors that a cut of `len` bytes from byte `from` on makes zeroes of: to the end of a block, a long one
-/// to the end of a page.
+/// The sectors that a cut of `len` bytes from byte `from` on makes zeroes of: to the end of a block, a long
+/// one to the end of a page.
 pub(super) fn cut_sectors(from: u64, len: u64) -> std::ops::Range<u64> {
     let end = (from + len).div_ceil(SECTOR as u64).next_multiple_of(SECTORS);
     let first = from / SECTOR as u64;
