@@ -9,6 +9,9 @@
 //! | GET, POST `/v1/volumes`; GET, PATCH, DELETE `/v1/volumes/{pool}/{volume}` | volumes |
 //! | GET, POST `/v1/snapshots`; DELETE `/v1/snapshots/{pool}/{volume}/{snapshot}` | snapshots |
 //! | POST `.../rollback`, `.../clone`; GET `.../diff` | of a snapshot |
+//! | GET, POST `/v1/shares`; GET, PATCH, DELETE `/v1/shares/{pool}/{share}` | shares |
+//! | GET, POST `/v1/exports`; DELETE `/v1/exports/{pool}/{share}?clients=` | who may mount them |
+//! | POST `/v1/files` | a file or volume made of another, by reference |
 //! | GET, POST `/v1/hosts`; GET, DELETE `/v1/hosts/{host}` | hosts |
 //! | GET, POST `/v1/luns`; DELETE `/v1/luns/{host}/{pool}/{volume}` | what hosts were given |
 //!
@@ -17,9 +20,9 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
-use volume_manager::manager::{DeviceRequest, HostRequest};
-use volume_manager::view::{ChangedView, LunView, PoolView};
-use volume_manager::{Name, SnapshotPath, VolumePath};
+use volume_manager::manager::{DeviceRequest, HostRequest, ShareSettings};
+use volume_manager::view::{ChangedView, ExportView, LunView, PoolView};
+use volume_manager::{FilePath, Name, SnapshotPath, VolumePath};
 use zeroize::Zeroize;
 
 /// Why a call was refused.
@@ -159,6 +162,54 @@ pub(crate) struct LunAnswer {
     pub view: LunView,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FileClone {
+    pub from: FilePath,
+    pub to: FilePath,
+}
+
+/// What was cloned.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FileCloned {
+    pub to: FilePath,
+    pub size: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ShareCreate {
+    pub path: VolumePath,
+    #[serde(default)]
+    pub settings: ShareSettings,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ShareChange {
+    #[serde(default)]
+    pub settings: ShareSettings,
+    #[serde(default)]
+    pub name: Option<Name>,
+}
+
+/// Query of a listing of exports.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ExportFilter {
+    #[serde(default)]
+    pub share: Option<VolumePath>,
+}
+
+/// An export, with all that a client needs to mount it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ExportAnswer {
+    /// What is mounted.
+    pub path: String,
+    /// Where NFS answers; none if it is off.
+    pub nfs: Option<String>,
+    /// Where MOUNT answers.
+    pub mount: Option<String>,
+    #[serde(flatten)]
+    pub view: ExportView,
+}
+
 /// A portal.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PortalView {
@@ -179,6 +230,14 @@ pub(crate) struct Status {
     pub sessions: usize,
     pub pools: Vec<PoolView>,
     pub volumes: usize,
+    /// Where NFS is served.
+    #[serde(default)]
+    pub nfs: Vec<SocketAddr>,
+    /// Where MOUNT is served.
+    #[serde(default)]
+    pub mount: Vec<SocketAddr>,
+    #[serde(default)]
+    pub shares: usize,
     pub hosts: usize,
     /// What needs an administrator: a sentence each.
     pub attention: Vec<String>,

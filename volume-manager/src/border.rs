@@ -3,8 +3,9 @@
 //! Two implementations exist: the daemon's, over its servers, and a recorder in tests.
 
 use crate::identity::{Naa, WriteCache};
-use crate::pool::VolumeIo;
-use crate::state::{HostId, HostSecrets, Initiators, OsKind, VolumeKey};
+use crate::name::VolumePath;
+use crate::pool::{Share, VolumeIo};
+use crate::state::{ExportRecord, HostId, HostSecrets, Initiators, OsKind, VolumeKey};
 use ipnet::IpNet;
 use std::future::Future;
 use std::pin::Pin;
@@ -74,9 +75,24 @@ pub struct ExportedChap {
     pub secrets: HostSecrets,
 }
 
+/// A share that some clients were given.
+#[derive(Clone)]
+pub struct ExportedShare {
+    /// Its name: clients mount `/POOL/SHARE`.
+    pub path: VolumePath,
+    /// What stands in its handles, for ever.
+    pub id: u64,
+    /// The share and the key of its handles; `None` while its pool is not available, or it is gone.
+    pub share: Option<(Share, [u8; 32])>,
+    /// Who may mount it, and as whom they act.
+    pub rules: Vec<ExportRecord>,
+}
+
 /// All that is exported; whole each time.
 #[derive(Clone)]
 pub struct Exports {
+    /// The shares.
+    pub shares: Vec<ExportedShare>,
     /// The volumes.
     pub volumes: Vec<ExportedVolume>,
     /// The hosts.

@@ -19,6 +19,12 @@ pub enum Kind {
     Host,
     /// A volume given to a host.
     Lun,
+    /// A tree of files.
+    Share,
+    /// A share given to clients.
+    Export,
+    /// A file of a share.
+    File,
 }
 
 impl std::fmt::Display for Kind {
@@ -29,6 +35,9 @@ impl std::fmt::Display for Kind {
             Kind::Snapshot => "snapshot",
             Kind::Host => "host",
             Kind::Lun => "LUN",
+            Kind::Share => "share",
+            Kind::Export => "export",
+            Kind::File => "file",
         })
     }
 }
@@ -146,6 +155,9 @@ impl Error {
             Kind::Snapshot => "snapshot list",
             Kind::Host => "host list",
             Kind::Lun => "lun list",
+            Kind::Share => "share list",
+            Kind::Export => "export list",
+            Kind::File => "share list",
         };
         Error::NotFound { kind, name: name.to_string(), command }
     }

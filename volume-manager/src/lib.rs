@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`state`] | the state directory: what survives a restart outside of pools |
 //! | [`pool`] | open pools, and the I/O of their volumes |
+//! | [`share`] | trees of files on a pool |
 //! | [`manager`] | the changes, one file a subject |
 //! | [`view`] | what listings show, as it goes over the API |
 //! | [`border`] | what the manager needs from the servers that export volumes |
@@ -21,6 +22,7 @@ pub mod manager;
 pub mod name;
 pub mod pool;
 pub mod secret;
+pub mod share;
 pub mod size;
 pub mod state;
 pub mod view;
@@ -32,7 +34,7 @@ pub use error::Error;
 pub use identity::{Naa, WriteCache};
 pub use initiator::InitiatorName;
 pub use manager::Manager;
-pub use name::{Name, SnapshotPath, VolumePath};
-pub use pool::{IoError, IoSource, PoolSettings, VolumeIo};
+pub use name::{FilePath, Name, SnapshotPath, VolumePath};
+pub use pool::{IoError, IoSource, PoolSettings, Share, VolumeIo};
 pub use secret::Secret;
 pub use size::Size;

@@ -26,6 +26,9 @@ pub enum BadName {
     /// Not `POOL/VOLUME`.
     #[error("{0:?} does not name a volume: write POOL/VOLUME")]
     Volume(String),
+    /// Not `POOL/SHARE/path`.
+    #[error("{0:?} names no file: write POOL/SHARE/path, or POOL/VOLUME for a volume")]
+    File(String),
     /// Not `POOL/VOLUME@SNAPSHOT`.
     #[error("{0:?} does not name a snapshot: write POOL/VOLUME@SNAPSHOT")]
     Snapshot(String),
@@ -90,6 +93,49 @@ impl FromStr for SnapshotPath {
     }
 }
 
+/// A file of a share, `POOL/SHARE[@SNAPSHOT]/path`, or a whole volume, `POOL/VOLUME[@SNAPSHOT]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FilePath {
+    /// The share or volume.
+    pub of: VolumePath,
+    /// Its snapshot, if it is meant.
+    pub snapshot: Option<Name>,
+    /// The file's path in the share; none means the volume.
+    pub path: Option<String>,
+}
+
+impl FromStr for FilePath {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<FilePath, BadName> {
+        let bad = || BadName::File(text.to_owned());
+        let (pool, rest) = text.split_once('/').ok_or_else(bad)?;
+        let (of, path) = match rest.split_once('/') {
+            Some((of, path)) => (of, Some(path.trim_matches('/').to_owned())),
+            None => (rest, None),
+        };
+        if path.as_ref().is_some_and(String::is_empty) {
+            return Err(bad());
+        }
+        let (volume, snapshot) = match of.split_once('@') {
+            Some((volume, snapshot)) => (volume, Some(snapshot.parse()?)),
+            None => (of, None),
+        };
+        Ok(FilePath { of: VolumePath { pool: pool.parse()?, volume: volume.parse()? }, snapshot, path })
+    }
+}
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.of)?;
+        if let Some(snapshot) = &self.snapshot {
+            write!(f, "@{snapshot}")?;
+        }
+        self.path.as_ref().map_or(Ok(()), |path| write!(f, "/{path}"))
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -124,7 +170,7 @@ macro_rules! as_text {
         }
     )*};
 }
-as_text!(Name, VolumePath, SnapshotPath);
+as_text!(Name, VolumePath, SnapshotPath, FilePath);
 
 #[cfg(test)]
 mod tests {
@@ -137,6 +183,18 @@ mod tests {
         }
         for bad in ["", ".hidden", "-x", "a b", "a/b", "a@b", "é", "a\n", &"n".repeat(65)] {
             assert!(bad.parse::<Name>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_named_by_its_share_and_its_path() {
+        for text in ["fast/files/a/b c.img", "fast/files@monday/a", "fast/db", "fast/db@monday"] {
+            assert_eq!(text.parse::<FilePath>().unwrap().to_string(), text);
+        }
+        let file: FilePath = "fast/files@monday/a/b".parse().unwrap();
+        assert_eq!((file.snapshot.unwrap().as_str(), file.path.unwrap().as_str()), ("monday", "a/b"));
+        for bad in ["fast", "fast/files/", "fast/@x/a", ""] {
+            assert!(bad.parse::<FilePath>().is_err(), "{bad}");
         }
     }
 

@@ -4,7 +4,8 @@
 
 use crate::identity::WriteCache;
 use crate::name::{Name, SnapshotPath, VolumePath};
-use crate::state::{Initiators, OsKind};
+use crate::share::SnapshotDir;
+use crate::state::{Clients, Initiators, OsKind, Squash};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -116,6 +117,48 @@ pub struct VolumeView {
     pub snapshots: usize,
     /// The hosts that it was given to.
     pub hosts: Vec<Name>,
+}
+
+/// A share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShareView {
+    /// Its name.
+    pub path: VolumePath,
+    /// Bytes of files that it sees.
+    pub referenced: u64,
+    /// Bytes that only it sees.
+    pub unique: u64,
+    /// Bytes that it may take; 0 = no limit.
+    pub quota: u64,
+    /// How its root shows its snapshots.
+    pub snapshot_dir: SnapshotDir,
+    /// The number of its file system: 16 hexadecimal digits.
+    pub fsid: String,
+    /// The snapshot it was cloned from, if that still has a name.
+    pub origin: Option<SnapshotPath>,
+    /// Its snapshots.
+    pub snapshots: usize,
+    /// Its exports.
+    pub exports: usize,
+}
+
+/// An export.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExportView {
+    /// The share.
+    pub share: VolumePath,
+    /// Which clients.
+    pub clients: Clients,
+    /// Whether they may only read.
+    pub read_only: bool,
+    /// Whose claims are not believed.
+    pub squash: Squash,
+    /// The user that squashed callers become.
+    pub anonymous_uid: u32,
+    /// Their group.
+    pub anonymous_gid: u32,
+    /// Whether calls must come from a port below 1024.
+    pub secure_port: bool,
 }
 
 /// A snapshot.

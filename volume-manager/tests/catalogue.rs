@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use volume_manager::border::{Border, Done, Exports};
-use volume_manager::manager::{ChapRequest, DeviceRequest, HostRequest, MapRequest, VolumeRequest};
+use volume_manager::manager::{ChapRequest, DeviceRequest, HostRequest, Made, MapRequest, VolumeRequest};
 use volume_manager::state::{Initiators, OsKind, StateDir, VolumeKey};
 use volume_manager::{Error, IoSource, Manager, Name, PoolSettings, Secret, WriteCache};
 
@@ -200,7 +200,8 @@ async fn a_clone_is_another_volume_with_the_same_content() {
     let golden = manager.create_volume(&volume("fast/golden")).await.unwrap();
     let snapshot = "fast/golden@v1".parse().unwrap();
     manager.create_snapshots(std::slice::from_ref(&snapshot)).await.unwrap();
-    let clone = manager.clone_snapshot(&snapshot, &"fast/vm1".parse().unwrap()).await.unwrap();
+    let made = manager.clone_snapshot(&snapshot, &"fast/vm1".parse().unwrap()).await.unwrap();
+    let Made::Volume(clone) = made else { panic!("{made:?}") };
     assert_ne!(clone.naa, golden.naa);
     assert_eq!((clone.size, clone.origin), (golden.size, Some(snapshot.clone())));
     let renamed = manager.rename_volume(&"fast/vm1".parse().unwrap(), &name("vm2")).await.unwrap();

@@ -3,11 +3,13 @@
 mod host;
 mod pool;
 mod serve;
+mod share;
 mod volume;
 
 pub(crate) use host::{HostArgs, HostCommand, LunCommand};
 pub(crate) use pool::PoolCommand;
 pub(crate) use serve::ServeArgs;
+pub(crate) use share::{ExportArgs, ExportCommand, FileCommand, Settings, ShareCommand};
 pub(crate) use volume::{CloneArgs, SnapshotCommand, VolumeCommand};
 
 use clap::{Parser, Subcommand};
@@ -22,12 +24,14 @@ const EXAMPLES: &str = "Examples:
   ashlar volume create fast/db1 --size 200G
   ashlar host create web1 --iqn iqn.1993-08.org.debian:01:ab12 --network 10.0.0.0/24
   ashlar lun map fast/db1 --host web1
+  ashlar share create fast/images
+  ashlar export add fast/images --client 10.0.0.0/24
   ashlar snapshot create fast/db1@before-upgrade
   ashlar clone fast/db1@before-upgrade fast/db1-test
 
 Names are POOL, POOL/VOLUME and POOL/VOLUME@SNAPSHOT. Sizes are binary: 10G, 1.5T.";
 
-/// Storage for hypervisors: thin volumes, snapshots and clones, served over iSCSI.
+/// Storage for hypervisors: thin volumes and shares, snapshots and clones, served over iSCSI and NFS.
 #[derive(Parser)]
 #[command(name = "ashlar", version, after_help = EXAMPLES, propagate_version = true)]
 pub(crate) struct Args {
@@ -51,10 +55,10 @@ pub(crate) enum Command {
     /// Volumes: the disks of virtual machines
     #[command(subcommand)]
     Volume(VolumeCommand),
-    /// Snapshots of volumes
+    /// Snapshots of volumes and shares
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
-    /// Make a volume that starts as a snapshot, in no time
+    /// Make a volume or a share that starts as a snapshot, in no time
     Clone(CloneArgs),
     /// Hosts that may use volumes
     #[command(subcommand)]
@@ -62,6 +66,15 @@ pub(crate) enum Command {
     /// Which host sees which volume
     #[command(subcommand)]
     Lun(LunCommand),
+    /// Shares: trees of files, for NFS
+    #[command(subcommand)]
+    Share(ShareCommand),
+    /// Which clients may mount which share
+    #[command(subcommand)]
+    Export(ExportCommand),
+    /// Single files of shares
+    #[command(subcommand)]
+    File(FileCommand),
     /// The daemon, its pools and listeners, and what needs attention
     Status,
     /// Print completions for a shell

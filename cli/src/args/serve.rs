@@ -8,9 +8,9 @@ use std::path::PathBuf;
 #[derive(Args)]
 #[command(after_help = "Examples:
   ashlar serve --state-dir /var/lib/ashlar --iscsi-listen 0.0.0.0:3260
-  ashlar serve --state-dir ./demo --iscsi-listen 127.0.0.1:33260
+  ashlar serve --state-dir ./demo --iscsi-listen 127.0.0.1:33260 --nfs-listen 127.0.0.1:32049
 
-Nothing is served to anyone until a host is created and a volume mapped to it.")]
+Nothing is served to anyone until a host is created and a volume mapped to it, or a share exported.")]
 pub(crate) struct ServeArgs {
     /// Where the daemon keeps what it must know again after a restart; its socket too
     #[arg(long, value_name = "DIR")]
@@ -21,6 +21,12 @@ pub(crate) struct ServeArgs {
     /// Serve iSCSI here; repeatable, each is a portal
     #[arg(long, value_name = "ADDR:PORT")]
     pub iscsi_listen: Vec<SocketAddr>,
+    /// Serve NFS here; repeatable
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub nfs_listen: Vec<SocketAddr>,
+    /// Serve MOUNT here too; it always answers beside NFS; repeatable
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub mount_listen: Vec<SocketAddr>,
     /// An address to tell initiators beside those that are listened on; repeatable
     #[arg(long, value_name = "ADDR:PORT")]
     pub advertise: Vec<SocketAddr>,

@@ -2,6 +2,7 @@
 
 mod host;
 mod pool;
+mod share;
 mod status;
 mod volume;
 
@@ -41,6 +42,9 @@ pub(crate) fn run(args: Args) -> Outcome {
         Command::Clone(clone) => volume::run_clone(&context()?, &clone),
         Command::Host(command) => host::run(&context()?, command),
         Command::Lun(command) => host::run_lun(&context()?, command),
+        Command::Share(command) => share::run(&context()?, command),
+        Command::Export(command) => share::run_export(&context()?, command),
+        Command::File(command) => share::run_file(&context()?, command),
         Command::Status => status::run(&context()?),
     }
 }

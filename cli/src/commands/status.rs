@@ -16,8 +16,10 @@ fn show(status: &Status) -> String {
         ("Up", format!("{} s", status.uptime_s)),
         ("Target", status.target.clone()),
         ("Portals", list(portals, "none: iSCSI is off")),
+        ("NFS", list(status.nfs.iter().map(ToString::to_string), "off")),
         ("Sessions", status.sessions.to_string()),
         ("Volumes", status.volumes.to_string()),
+        ("Shares", status.shares.to_string()),
         ("Hosts", status.hosts.to_string()),
     ]);
     let attention: String = status.attention.iter().map(|line| format!("! {line}\n")).collect();

@@ -4,7 +4,7 @@ use super::{Context, Outcome};
 use crate::api::{CloneTo, Diff, Done, Rollback, SnapshotCreate, VolumeChange};
 use crate::args::{CloneArgs, SnapshotCommand, VolumeCommand};
 use crate::output::{confirm, facts, list, size, table};
-use volume_manager::manager::VolumeRequest;
+use volume_manager::manager::{Made, VolumeRequest};
 use volume_manager::view::{SnapshotView, VolumeView};
 use volume_manager::{SnapshotPath, VolumePath};
 
@@ -52,8 +52,11 @@ pub(super) fn run(cx: &Context, command: VolumeCommand) -> Outcome {
 
 pub(super) fn run_clone(cx: &Context, clone: &CloneArgs) -> Outcome {
     let to = CloneTo { to: clone.to.clone() };
-    let view: VolumeView = cx.client.post(&format!("{}/clone", snapshot_url(&clone.snapshot)), &to)?;
-    Ok(cx.out.print(&view, |view| format!("volume {}: {}", view.path, size(view.size)))?)
+    let made: Made = cx.client.post(&format!("{}/clone", snapshot_url(&clone.snapshot)), &to)?;
+    Ok(cx.out.print(&made, |made| match made {
+        Made::Volume(view) => format!("volume {}: {}", view.path, size(view.size)),
+        Made::Share(view) => format!("share {}: {}", view.path, size(view.referenced)),
+    })?)
 }
 
 pub(super) fn run_snapshot(cx: &Context, command: SnapshotCommand) -> Outcome {
@@ -78,8 +81,8 @@ pub(super) fn run_snapshot(cx: &Context, command: SnapshotCommand) -> Outcome {
         SnapshotCommand::Rollback { path, danger } => {
             confirm(&format!("rolling {} back, losing what was written since", path.volume), danger.yes)?;
             let rollback = Rollback { force: danger.force };
-            let view: VolumeView = cx.client.post(&format!("{}/rollback", snapshot_url(&path)), &rollback)?;
-            Ok(cx.out.print(&view, |view| format!("volume {} is what {path} was", view.path))?)
+            let made: Made = cx.client.post(&format!("{}/rollback", snapshot_url(&path)), &rollback)?;
+            Ok(cx.out.print(&made, |_| format!("{} is what {path} was", path.volume))?)
         }
         SnapshotCommand::Diff { from, to } => diff(cx, &from, to),
     }

@@ -13,9 +13,12 @@ use volume_manager::Size;
 pub(crate) struct Config {
     pub state_dir: PathBuf,
     pub iscsi_listen: Vec<SocketAddr>,
+    pub nfs_listen: Vec<SocketAddr>,
+    pub mount_listen: Vec<SocketAddr>,
     pub advertise: Vec<SocketAddr>,
     pub threads: usize,
     pub staging_bytes: u64,
+    pub nfs_staging_bytes: u64,
     pub engine: EngineSettings,
     pub log_level: LevelFilter,
 }
@@ -43,9 +46,17 @@ fn one_line(error: &toml::de::Error) -> String {
 #[serde(deny_unknown_fields, default)]
 struct File {
     iscsi: Iscsi,
+    nfs: Nfs,
     server: Server,
     memory: Memory,
     log: Log,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct Nfs {
+    listen: Vec<SocketAddr>,
+    mount_listen: Vec<SocketAddr>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,7 +78,9 @@ struct Memory {
     block_cache: String,
     map_cache: String,
     in_flight: String,
+    entry_cache: String,
     staging: String,
+    nfs_staging: String,
 }
 
 impl Default for Memory {
@@ -76,7 +89,9 @@ impl Default for Memory {
             block_cache: "1G".into(),
             map_cache: "64M".into(),
             in_flight: "64M".into(),
+            entry_cache: "64M".into(),
             staging: "128M".into(),
+            nfs_staging: "128M".into(),
         }
     }
 }
@@ -128,13 +143,17 @@ impl Config {
         Ok(Config {
             state_dir: args.state_dir,
             iscsi_listen,
+            nfs_listen: or(args.nfs_listen, file.nfs.listen),
+            mount_listen: or(args.mount_listen, file.nfs.mount_listen),
             advertise: or(args.advertise, file.iscsi.advertise),
             threads,
             staging_bytes: bytes("memory.staging", &file.memory.staging)?,
+            nfs_staging_bytes: bytes("memory.nfs-staging", &file.memory.nfs_staging)?,
             engine: EngineSettings {
                 block_cache_bytes: bytes("memory.block-cache", &file.memory.block_cache)?,
                 map_cache_bytes: bytes("memory.map-cache", &file.memory.map_cache)?,
                 in_flight_bytes: bytes("memory.in-flight", &file.memory.in_flight)?,
+                entry_cache_bytes: bytes("memory.entry-cache", &file.memory.entry_cache)?,
             },
             log_level: match file.log.level {
                 Level::Error => LevelFilter::ERROR,
@@ -152,7 +171,15 @@ mod tests {
     use super::*;
 
     fn args(config: Option<PathBuf>) -> ServeArgs {
-        ServeArgs { state_dir: "/s".into(), config, iscsi_listen: vec![], advertise: vec![], threads: None }
+        ServeArgs {
+            state_dir: "/s".into(),
+            config,
+            iscsi_listen: vec![],
+            nfs_listen: vec![],
+            mount_listen: vec![],
+            advertise: vec![],
+            threads: None,
+        }
     }
 
     #[test]
@@ -160,7 +187,9 @@ mod tests {
         let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ashlar.toml"));
         let (file, none) = (Config::load(args(Some(path))).unwrap(), Config::load(args(None)).unwrap());
         assert_eq!((file.iscsi_listen, file.advertise), (none.iscsi_listen, none.advertise));
+        assert_eq!((file.nfs_listen, file.mount_listen), (none.nfs_listen, none.mount_listen));
         assert_eq!((file.staging_bytes, file.engine), (none.staging_bytes, none.engine));
+        assert_eq!(file.nfs_staging_bytes, none.nfs_staging_bytes);
         assert_eq!(file.log_level, none.log_level);
     }
 

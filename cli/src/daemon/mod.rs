@@ -9,14 +9,17 @@
 mod api;
 mod audit;
 mod config;
+mod nas;
 mod socket;
 mod space;
 mod target;
+mod tree;
 mod unit;
 mod workers;
 
 use crate::args::ServeArgs;
 use config::Config;
+use nas::{Both, Nas};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +52,9 @@ pub(crate) enum ServeError {
     /// The iSCSI server does not start.
     #[error("{0}: is another server using it?")]
     Server(#[from] san_iscsi::server::ServerFault),
+    /// The NFS server does not start.
+    #[error("{0}: is another server using it?")]
+    Nfs(#[from] nas_nfs::server::ServerFault),
     /// The system refuses threads, signals, time.
     #[error("the system refuses: {0}")]
     System(#[from] std::io::Error),
@@ -74,7 +80,9 @@ async fn run(config: Config, socket: Option<PathBuf>) -> Result<(), ServeError> 
     let mut interrupt = signal(SignalKind::interrupt())?;
     let dir = StateDir::open(&config.state_dir)?;
     let socket = socket.unwrap_or_else(|| config.state_dir.join("ashlar.sock"));
-    target::check_free(&config.iscsi_listen)?;
+    for addresses in [&config.iscsi_listen, &config.nfs_listen, &config.mount_listen] {
+        target::check_free(addresses)?;
+    }
     let mut settings = PoolSettings::new(config.state_dir.clone());
     settings.engine = config.engine;
     let manager = Manager::open(dir, settings).await?;
@@ -82,9 +90,12 @@ async fn run(config: Config, socket: Option<PathBuf>) -> Result<(), ServeError> 
     let portals = ids.into_iter().zip(config.iscsi_listen.iter().copied()).collect();
     let workers = Workers::start(config.threads)?;
     let san = San::start(&config, &manager.server_id(), portals, workers.handles())?;
-    manager.attach(san.clone()).await;
+    let nas = Nas::start(&config, workers.handles())?;
+    manager.attach(Arc::new(Both { san: san.clone(), nas: nas.clone() })).await;
     san.open();
-    let api = api::App { manager: manager.clone(), san: san.clone(), started: Instant::now() };
+    nas.open();
+    let started = Instant::now();
+    let api = api::App { manager: manager.clone(), san: san.clone(), nas: nas.clone(), started };
     let watch = tokio::spawn(space::watch(manager.clone(), san.clone()));
     let listener = socket::bind(&socket)?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -104,7 +115,7 @@ async fn run(config: Config, socket: Option<PathBuf>) -> Result<(), ServeError> 
     drop(stop);
     watch.abort();
     let end = async {
-        san.stop().await;
+        tokio::join!(san.stop(), nas.stop());
         let _ = serving.await;
         manager.close().await;
     };

@@ -36,7 +36,7 @@ impl Manager {
     /// One does not exist, the host has the volume already, or the number is taken.
     pub async fn map(&self, request: &MapRequest) -> Result<Outcome<LunView>, Error> {
         let _turn = self.turn.lock().await;
-        let Found { pool, engine, id, key } = self.find(&request.volume)?;
+        let Found { pool, engine, id, key, .. } = self.find(&request.volume)?;
         let info = engine.dataset(id).map_err(|e| pool.fault_of(e))?;
         let attributes = Attributes::decode(&info.attributes);
         let attributes = attributes.ok_or_else(|| Error::not_found(Kind::Volume, &request.volume))?;
@@ -159,7 +159,11 @@ impl Manager {
             chap: chap(host),
             luns: luns_of(host.id).collect(),
         });
-        Exports { hosts: hosts.collect(), volumes: volumes.into_values().collect() }
+        Exports {
+            shares: self.exported_shares(),
+            hosts: hosts.collect(),
+            volumes: volumes.into_values().collect(),
+        }
     }
 
     async fn exported(&self, lun: &LunRecord) -> ExportedVolume {

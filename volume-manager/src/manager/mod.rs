@@ -9,26 +9,34 @@
 //! | `pools` | create, list, grow, scrub, delete |
 //! | `volumes` | create, list, resize, rename, delete |
 //! | `snapshots` | create, list, delete, rollback, clone, diff |
+//! | `files` | clones across files and volumes |
+//! | `shares`, `exports` | create, list, set, delete; who may mount them |
 //! | `hosts` | create, list, delete |
 //! | `luns` | map, unmap, list; what the servers are told |
 //! | `start` | opening everything, finishing what was begun |
 
+mod exports;
+mod files;
 mod hosts;
 mod luns;
 mod pools;
+mod shares;
 mod snapshots;
 mod start;
 mod volumes;
 
+pub use exports::ExportRequest;
 pub use hosts::{ChapRequest, HostRequest};
 pub use luns::MapRequest;
 pub use pools::DeviceRequest;
+pub use shares::ShareSettings;
+pub use snapshots::Made;
 pub use volumes::VolumeRequest;
 
 use crate::border::Border;
 use crate::error::{Error, Kind};
 use crate::name::{Name, VolumePath};
-use crate::pool::{Pool, PoolSettings};
+use crate::pool::{Pool, PoolSettings, KIND_SHARE};
 use crate::state::{Document, Secrets, StateDir, VolumeKey};
 use ::snapshots::engine::DatasetInfo;
 use ::snapshots::{DatasetId, Engine};
@@ -55,12 +63,13 @@ struct Known {
     rollbacks: BTreeMap<VolumeKey, u64>,
 }
 
-/// A volume, found.
+/// A volume or a share, found.
 struct Found {
     pool: Arc<Pool>,
     engine: Arc<Engine>,
     id: DatasetId,
     key: VolumeKey,
+    is_share: bool,
 }
 
 impl Manager {
@@ -125,13 +134,34 @@ impl Manager {
         self.known().document.pools.get(name).and_then(|record| record.id.clone()).unwrap_or_default()
     }
 
+    /// A volume.
     fn find(&self, path: &VolumePath) -> Result<Found, Error> {
+        match self.find_any(path)? {
+            found if found.is_share => Err(Error::not_found(Kind::Volume, path)),
+            found => Ok(found),
+        }
+    }
+
+    /// A share.
+    fn find_share(&self, path: &VolumePath) -> Result<Found, Error> {
+        match self.find_any(path) {
+            Ok(found) if found.is_share => Ok(found),
+            Ok(_) | Err(Error::NotFound { kind: Kind::Volume, .. }) => {
+                Err(Error::not_found(Kind::Share, path))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// What has snapshots: a volume or a share.
+    fn find_any(&self, path: &VolumePath) -> Result<Found, Error> {
         let pool = self.pool(&path.pool)?;
         let engine = pool.engine()?;
         let id = engine.find_dataset(path.volume.as_str());
-        let id = id.map_err(|_| Error::not_found(Kind::Volume, path))?;
-        let key = VolumeKey { pool: self.pool_id(&path.pool), volume: id.0 };
-        Ok(Found { pool, engine, id, key })
+        let info = id.and_then(|id| engine.dataset(id));
+        let info = info.map_err(|_| Error::not_found(Kind::Volume, path))?;
+        let key = VolumeKey { pool: self.pool_id(&path.pool), volume: info.id.0 };
+        Ok(Found { pool, engine, id: info.id, key, is_share: info.kind == KIND_SHARE })
     }
 
     /// The pool with this UUID.

@@ -6,11 +6,22 @@ use crate::error::{Error, Kind};
 use crate::identity::Attributes;
 use crate::name::{Name, SnapshotPath, VolumePath};
 use crate::pool::KIND_VOLUME;
-use crate::view::{ChangedView, SnapshotView, VolumeView};
+use crate::view::{ChangedView, ShareView, SnapshotView, VolumeView};
+use serde::{Deserialize, Serialize};
 use snapshots::SnapshotId;
 
 /// Ranges of one answer of `diff`.
 const DIFF_LIMIT: usize = 10_000;
+
+/// What a snapshot was made into.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Made {
+    /// A volume.
+    Volume(VolumeView),
+    /// A share.
+    Share(ShareView),
+}
 
 impl Manager {
     /// Takes a snapshot of each volume, all at one instant; they are of one pool.
@@ -26,7 +37,7 @@ impl Manager {
             let remedy = "take one snapshot a pool: there is no instant common to two pools";
             return Err(Error::invalid("the volumes are in different pools", remedy));
         }
-        let found = paths.iter().map(|path| self.find(&path.volume)).collect::<Result<Vec<_>, _>>()?;
+        let found = paths.iter().map(|path| self.find_any(&path.volume)).collect::<Result<Vec<_>, _>>()?;
         let items: Vec<_> = found.iter().zip(paths).map(|(f, path)| (f.id, path.snapshot.as_str())).collect();
         let taken = found[0].engine.snapshot(&items).await;
         taken.map_err(|e| match e {
@@ -43,11 +54,14 @@ impl Manager {
     pub fn list_snapshots(&self, volume: Option<&VolumePath>) -> Result<Vec<SnapshotView>, Error> {
         let volumes = match volume {
             Some(path) => vec![path.clone()],
-            None => self.list_volumes(None).into_iter().map(|view| view.path).collect(),
+            None => {
+                let volumes = self.list_volumes(None).into_iter().map(|view| view.path);
+                volumes.chain(self.list_shares(None).into_iter().map(|view| view.path)).collect()
+            }
         };
         let mut views = Vec::new();
         for path in volumes {
-            let found = self.find(&path)?;
+            let found = self.find_any(&path)?;
             views.extend(found.engine.snapshots(found.id).into_iter().filter_map(|info| {
                 let snapshot = info.name.parse().ok()?;
                 Some(SnapshotView {
@@ -73,7 +87,7 @@ impl Manager {
     }
 
     fn find_snapshot(&self, path: &SnapshotPath) -> Result<(Found, SnapshotId), Error> {
-        let found = self.find(&path.volume)?;
+        let found = self.find_any(&path.volume)?;
         let id = found.engine.find_snapshot(found.id, path.snapshot.as_str());
         let id = id.map_err(|_| Error::not_found(Kind::Snapshot, path))?;
         Ok((found, id))
@@ -93,35 +107,42 @@ impl Manager {
     ///
     /// # Errors
     /// It is in use, or does not exist.
-    pub async fn rollback(&self, path: &SnapshotPath, force: bool) -> Result<VolumeView, Error> {
+    pub async fn rollback(&self, path: &SnapshotPath, force: bool) -> Result<Made, Error> {
         let _turn = self.turn.lock().await;
         let (found, id) = self.find_snapshot(path)?;
         self.without_sessions(&path.volume, &found.key, force).await?;
         found.engine.rollback(found.id, id).await.map_err(|e| found.pool.fault_of(e))?;
+        if found.is_share {
+            // Clients see it in the cookies' verifier and in what changed; their handles stay.
+            return self.show_share(&path.volume).map(Made::Share);
+        }
         found.pool.volume_io(found.id);
         *self.known().rollbacks.entry(found.key).or_default() += 1;
         self.tell_border().await;
-        self.show_volume(&path.volume)
+        self.show_volume(&path.volume).map(Made::Volume)
     }
 
     /// Makes a volume that starts as a snapshot is. Constant time, whatever its size.
     ///
     /// # Errors
     /// The name is taken, or the pools differ.
-    pub async fn clone_snapshot(&self, path: &SnapshotPath, to: &VolumePath) -> Result<VolumeView, Error> {
+    pub async fn clone_snapshot(&self, path: &SnapshotPath, to: &VolumePath) -> Result<Made, Error> {
         let _turn = self.turn.lock().await;
         if path.volume.pool != to.pool {
             let remedy = "clone inside the pool: only there can data be shared";
             return Err(Error::invalid(format!("{path} and {to} are in different pools"), remedy));
         }
         let (found, id) = self.find_snapshot(path)?;
+        if found.is_share {
+            return self.clone_share(&found, id, path, to).await.map(Made::Share);
+        }
         let info = found.engine.dataset(found.id).map_err(|e| found.pool.fault_of(e))?;
         let origin = Attributes::decode(&info.attributes);
         let origin = origin.ok_or_else(|| Error::not_found(Kind::Volume, &path.volume))?;
         let attributes = self.new_attributes(origin.block_bytes, origin.write_cache).encode();
         let cloned = found.engine.clone_snapshot(id, to.volume.as_str(), KIND_VOLUME, &attributes).await;
         cloned.map_err(|e| naming(&found.pool, e, to))?;
-        self.show_volume(to)
+        self.show_volume(to).map(Made::Volume)
     }
 
     /// What differs between a snapshot and a later one of its volume, or its volume now: ranges from byte
@@ -136,6 +157,10 @@ impl Manager {
         start: u64,
     ) -> Result<(Vec<ChangedView>, Option<u64>), Error> {
         let (found, id) = self.find_snapshot(from)?;
+        if found.is_share {
+            let remedy = "compare the directories .snapshots/NAME of the share";
+            return Err(Error::invalid("a share has no ranges that could differ", remedy));
+        }
         let live = found.engine.volume(found.id);
         let new = match to {
             None => live.clone(),

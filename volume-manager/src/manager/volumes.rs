@@ -4,7 +4,7 @@ use super::{Found, Manager};
 use crate::error::{Error, Kind};
 use crate::identity::{Attributes, Naa, WriteCache};
 use crate::name::{Name, SnapshotPath, VolumePath};
-use crate::pool::{Pool, KIND_VOLUME};
+use crate::pool::{Pool, KIND_SHARE, KIND_VOLUME};
 use crate::state::{Intent, VolumeKey};
 use crate::view::VolumeView;
 use block_layer::Runtime;
@@ -112,7 +112,7 @@ impl Manager {
     ) -> Result<VolumeView, Error> {
         let _turn = self.turn.lock().await;
         check_size(size)?;
-        let Found { pool, engine, id, key } = self.find(path)?;
+        let Found { pool, engine, id, key, .. } = self.find(path)?;
         let now = engine.dataset(id).map_err(|e| pool.fault_of(e))?.size;
         if size < now {
             self.without_sessions(path, &key, force).await?;
@@ -166,13 +166,17 @@ impl Manager {
     /// Deletes what the intent names, if it is still there, and drops the intent.
     pub(super) async fn finish_volume_deletion(&self, key: &VolumeKey) -> Result<(), Error> {
         if let Some((pool, info)) = self.volume_of(key) {
-            pool.save_reservations(info.id, b"").await?;
+            match info.kind {
+                KIND_SHARE => pool.forget_share(info.id).await?,
+                _ => pool.save_reservations(info.id, b"").await?,
+            }
             let deleted = pool.engine()?.delete_dataset(DatasetId(key.volume), true).await;
             deleted.map_err(|e| pool.fault_of(e))?;
         }
         self.change(|document| {
             let ours = |intent: &Intent| matches!(intent, Intent::DeleteVolume { volume } if volume == key);
             document.luns.retain(|lun| lun.volume != *key);
+            document.exports.retain(|export| export.share != *key);
             document.intents.retain(|intent| !ours(intent));
             Ok(())
         })
@@ -180,7 +184,7 @@ impl Manager {
     }
 }
 
-fn origin_of(pool: &Name, engine: &Engine, id: SnapshotId) -> Option<SnapshotPath> {
+pub(super) fn origin_of(pool: &Name, engine: &Engine, id: SnapshotId) -> Option<SnapshotPath> {
     for info in engine.datasets() {
         if let Some(snapshot) = engine.snapshots(info.id).into_iter().find(|s| s.id == id) {
             let volume = VolumePath { pool: pool.clone(), volume: info.name.parse().ok()? };

@@ -5,11 +5,13 @@
 
 mod io;
 mod open;
+mod shares;
 mod supervise;
 mod system;
 
 pub use io::{IoError, IoSource, VolumeIo};
 pub use open::{EngineSettings, PoolSettings};
+pub use shares::Share;
 pub(crate) use system::SYSTEM;
 
 use crate::error::Error;
@@ -23,6 +25,8 @@ use tokio::sync::Notify;
 
 /// What a dataset is used for: its kind in the engine.
 pub(crate) const KIND_VOLUME: u8 = 1;
+/// A tree of files.
+pub(crate) const KIND_SHARE: u8 = 2;
 
 /// A pool of this server.
 pub struct Pool {
@@ -34,6 +38,8 @@ pub struct Pool {
     failed: Notify,
     /// Sizes of volumes in use: asked for with every command.
     volumes: Mutex<BTreeMap<DatasetId, Arc<io::Shared>>>,
+    /// Shares in use.
+    shares: Mutex<BTreeMap<DatasetId, Arc<shares::Shared>>>,
 }
 
 enum Slot {
@@ -57,6 +63,7 @@ impl Pool {
             slot: RwLock::new(Slot::Opening(None)),
             failed: Notify::new(),
             volumes: Mutex::default(),
+            shares: Mutex::default(),
         })
     }
 
@@ -99,7 +106,12 @@ impl Pool {
     }
 
     fn set(&self, slot: Slot) {
+        let is_open = matches!(slot, Slot::Open(_));
         *self.slot.write().expect("no holder of the slot panics") = slot;
+        if !is_open {
+            // A tree would keep the engine, and with it the devices.
+            self.forget_trees();
+        }
     }
 
     /// A handle for the I/O of one of its volumes.

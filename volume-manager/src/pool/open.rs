@@ -14,6 +14,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How small entries are merged: only shares have any.
+const RULES: &[snapshots::machine::merge::EntryRule] = &[crate::share::RULE];
+
 /// What each pool may take of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineSettings {
@@ -23,17 +26,26 @@ pub struct EngineSettings {
     pub map_cache_bytes: u64,
     /// Bytes of writes that were begun and not yet answered.
     pub in_flight_bytes: u64,
+    /// Bytes of shares' names and inodes that are kept.
+    pub entry_cache_bytes: u64,
 }
 
 impl Default for EngineSettings {
     fn default() -> EngineSettings {
-        EngineSettings { block_cache_bytes: 256 << 20, map_cache_bytes: 64 << 20, in_flight_bytes: 64 << 20 }
+        EngineSettings {
+            block_cache_bytes: 256 << 20,
+            map_cache_bytes: 64 << 20,
+            in_flight_bytes: 64 << 20,
+            entry_cache_bytes: 64 << 20,
+        }
     }
 }
 
 impl EngineSettings {
     fn config(self) -> EngineConfig {
-        EngineConfig::of_memory(self.block_cache_bytes, self.map_cache_bytes, self.in_flight_bytes)
+        let memory = (self.block_cache_bytes, self.map_cache_bytes, self.in_flight_bytes);
+        let config = EngineConfig::of_memory(memory.0, memory.1, memory.2);
+        EngineConfig { entry_cache_bytes: self.entry_cache_bytes, entry_rules: RULES, ..config }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The pool's own small store: what belongs to volumes but must not go back in time with them.
 //!
-//! It is a dataset without block data that nobody snapshots. Today it holds persistent reservations, by
-//! volume.
+//! It is a dataset without block data that nobody snapshots. It holds persistent reservations, by volume, and
+//! of shares their numbers and what is kept for their clients (see `crate::share::format`).
 
 use super::Pool;
 use crate::error::Error;
@@ -17,7 +17,7 @@ fn reservations_of(volume: DatasetId) -> Vec<u8> {
 }
 
 impl Pool {
-    async fn system(&self, engine: &Engine) -> Result<DatasetId, Error> {
+    pub(super) async fn system(&self, engine: &Engine) -> Result<DatasetId, Error> {
         match engine.find_dataset(SYSTEM) {
             Ok(id) => Ok(id),
             Err(_) => match engine.create_dataset(SYSTEM, KIND, 0, b"").await {

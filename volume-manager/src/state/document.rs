@@ -27,6 +27,9 @@ pub struct Document {
     pub hosts: BTreeMap<Name, HostRecord>,
     /// Volumes given to hosts.
     pub luns: Vec<LunRecord>,
+    /// Shares given to clients.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exports: Vec<super::ExportRecord>,
     /// The number of the next host.
     pub next_host: u32,
     /// What was begun and must be finished or undone at the next start.
@@ -147,7 +150,7 @@ pub enum Intent {
         /// Its name.
         name: Name,
     },
-    /// A volume is being deleted: finished at the next start.
+    /// A volume or a share is being deleted: finished at the next start.
     DeleteVolume {
         /// Which.
         volume: VolumeKey,
@@ -165,6 +168,7 @@ impl Document {
             pools: BTreeMap::new(),
             hosts: BTreeMap::new(),
             luns: Vec::new(),
+            exports: Vec::new(),
             next_host: 1,
             intents: Vec::new(),
         }

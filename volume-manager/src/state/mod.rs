@@ -6,10 +6,12 @@
 
 mod dir;
 mod document;
+mod export;
 mod secrets;
 
 pub use dir::StateDir;
 pub use document::{
     Document, HostId, HostRecord, Initiators, Intent, LunRecord, OsKind, PoolRecord, PortalRecord, VolumeKey,
 };
+pub use export::{BadClients, Clients, ExportRecord, Squash};
 pub use secrets::{HostSecrets, Secrets};

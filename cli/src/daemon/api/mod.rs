@@ -4,9 +4,11 @@
 
 mod hosts;
 mod pools;
+mod shares;
 mod volumes;
 
 use super::audit::{Audit, Peer};
+use super::nas::Nas;
 use super::target::San;
 use crate::api::{Fault, PortalView, Status};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -32,6 +34,7 @@ pub(super) const BODY_MAX: usize = 1 << 20;
 pub(super) struct App {
     pub manager: Arc<Manager>,
     pub san: Arc<San>,
+    pub nas: Arc<Nas>,
     pub started: Instant,
 }
 
@@ -65,6 +68,11 @@ pub(super) async fn serve(
         .route("/v1/hosts/{host}", get(hosts::show).delete(hosts::delete))
         .route("/v1/luns", get(hosts::list_luns).post(hosts::map))
         .route("/v1/luns/{host}/{pool}/{volume}", delete(hosts::unmap))
+        .route("/v1/shares", get(shares::list).post(shares::create))
+        .route("/v1/shares/{pool}/{share}", get(shares::show).patch(shares::change).delete(shares::delete))
+        .route("/v1/files", post(shares::clone_file))
+        .route("/v1/exports", get(shares::list_exports).post(shares::add_export))
+        .route("/v1/exports/{pool}/{share}", delete(shares::remove_export))
         .fallback(|| async { Refusal::new(StatusCode::NOT_FOUND, "not-found", "there is no such call") })
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(from_fn_with_state(audit, super::audit::record))
@@ -103,7 +111,10 @@ async fn status(State(app): Cx) -> Json<Status> {
         target: app.san.target_name().into(),
         portals: portals.collect(),
         sessions: app.san.session_count(),
-        volumes: pools.iter().map(|pool| pool.volumes).sum(),
+        nfs: app.nas.nfs().to_vec(),
+        mount: app.nas.mount().to_vec(),
+        shares: manager.list_shares(None).len(),
+        volumes: manager.list_volumes(None).len(),
         hosts: manager.list_hosts().len(),
         pools,
         attention,

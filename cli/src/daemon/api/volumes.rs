@@ -4,7 +4,7 @@ use super::{finish, Answer, Body, Cx, Query};
 use crate::api::{CloneTo, Deletion, Diff, DiffQuery, Done, Filter, Rollback, SnapshotCreate, VolumeChange};
 use axum::extract::{Path, State};
 use axum::Json;
-use volume_manager::manager::VolumeRequest;
+use volume_manager::manager::{Made, VolumeRequest};
 use volume_manager::view::{SnapshotView, VolumeView};
 use volume_manager::{Name, SnapshotPath, VolumePath};
 
@@ -87,7 +87,7 @@ pub(super) async fn rollback(
     State(app): Cx,
     Path(parts): SnapshotParts,
     Body(how): Body<Rollback>,
-) -> Answer<VolumeView> {
+) -> Answer<Made> {
     let path = snapshot(parts);
     finish(async move { app.manager.rollback(&path, how.force).await }).await
 }
@@ -96,7 +96,7 @@ pub(super) async fn clone_snapshot(
     State(app): Cx,
     Path(parts): SnapshotParts,
     Body(clone): Body<CloneTo>,
-) -> Answer<VolumeView> {
+) -> Answer<Made> {
     let path = snapshot(parts);
     finish(async move { app.manager.clone_snapshot(&path, &clone.to).await }).await
 }
