@@ -2,7 +2,7 @@
 //! the LUN or nobody has it, the answers are the same to the byte (P6, protocol rule 12).
 
 use ashlar_tests::daemon::Daemon;
-use ashlar_tests::initiator::host::{holds, login, read, san, write, LEN};
+use ashlar_tests::initiator::host::{holds, login, read, san, write};
 use ashlar_tests::initiator::{cdb, Answer, Data, Initiator, Who};
 use ashlar_tests::sim::Rng;
 use san_iscsi::wire::{TaskFunction, TaskTag};
