@@ -45,8 +45,8 @@ impl Engine {
         }
     }
 
-    /// Brings entries into memory, all that the index has of the view's own branch in one go: a hint, for who is
-    /// about to get them one by one.
+    /// Brings entries into memory, all that the index has of the view's own branch in one go: a hint, for who
+    /// is about to get them one by one.
     ///
     /// # Errors
     /// As [`Engine::get`].

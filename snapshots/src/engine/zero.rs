@@ -19,8 +19,8 @@ impl Volume {
 
     /// Makes zeroes of what an object other than 0 has in `from..to`, and changes small entries in the same
     /// commit: what became of the merged ones. `to` is rounded up to the end of a block. A range longer than
-    /// 16 MiB is rounded up to the end of a page, and discarded from its second page on: it reads as zeroes at
-    /// once, and its space comes back in the background.
+    /// 16 MiB is rounded up to the end of a page, and discarded from its second page on: it reads as zeroes
+    /// at once, and its space comes back in the background.
     ///
     /// # Errors
     /// As [`Volume::write_zeroes`] and [`super::Engine::edit_with`].
