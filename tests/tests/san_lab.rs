@@ -4,10 +4,10 @@
 
 use ashlar_tests::lab::{Lab, INITIATOR};
 
-/// A server with `portals` portals, a pool of 2 GiB, the guest as a host, and the volumes (name, size) as its
-/// LUNs from 0 on.
+/// A server with `portals` portals, a pool of 512 MiB, the guest as a host, and the volumes (name, size) as
+/// its LUNs from 0 on.
 fn lab(test: &str, portals: u16, volumes: &[(&str, &str)]) -> Option<Lab> {
-    lab_of("2G", test, portals, volumes)
+    lab_of("512M", test, portals, volumes)
 }
 
 /// As [`lab`], with a pool of another size.
@@ -25,7 +25,7 @@ fn lab_of(pool: &str, test: &str, portals: u16, volumes: &[(&str, &str)]) -> Opt
 #[test]
 fn file_systems_are_kept_and_give_their_space_back() {
     let Some(mut lab) = Lab::start("file_systems_are_kept_and_give_their_space_back", 1) else { return };
-    lab.daemon.cli("pool create fast --device disk:2G");
+    lab.daemon.cli("pool create fast --device disk:512M");
     lab.guest("filesystems.sh");
 }
 

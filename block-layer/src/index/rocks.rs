@@ -72,6 +72,10 @@ pub struct RocksIndex {
     ingested_bytes: AtomicU64,
 }
 
+/// Room that an opening needs. With less it is refused: where a file that RocksDB begins at an opening fits
+/// only in part, an assertion of Debian's build ends the process, and all its pools with it.
+const OPEN_BYTES: u64 = 1 << 20;
+
 /// The sorted file being built; RocksDB takes it over under a name of its own.
 const INGEST_FILE: &str = "ingest.tmp";
 
@@ -124,6 +128,9 @@ impl RocksIndex {
     }
 
     fn start(dir: &Path, limits: IndexOptions, create: bool) -> Result<RocksIndex, IndexError> {
+        if free_bytes(dir).map_err(|e| of_io(&e))? < OPEN_BYTES {
+            return Err(IndexError::Full);
+        }
         let cache = Cache::new_lru_cache(limits.cache_bytes).map_err(of_rocks)?;
         let mut options = tuning::tuned(&limits, &cache);
         options.create_if_missing(create);
