@@ -20,6 +20,8 @@ pub const UNCACHED: &str = "iqn.2026-11.test:uncached";
 /// A server.
 pub struct Server {
     child: Child,
+    /// Whether it ends when it is asked to; tgtd does not while it has a target.
+    polite: bool,
     /// Its portals, as `ADDR:PORT`.
     pub portals: Vec<String>,
     /// Its target's name.
@@ -51,7 +53,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = Command::new("kill").arg(self.pid().to_string()).status();
         let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
+        while self.polite && Instant::now() < deadline {
             if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
                 return;
             }
@@ -91,7 +93,7 @@ impl Ashlar {
         let socket = self.socket();
         wait(&mut child, "ashlar", || std::os::unix::net::UnixStream::connect(&socket).is_ok())?;
         let took = begun.elapsed();
-        let mut server = Server { child, portals, target: String::new(), lun: 0 };
+        let mut server = Server { child, polite: true, portals, target: String::new(), lun: 0 };
         let status = self.cli("status")?;
         let line = status.lines().find(|line| line.starts_with("Target")).ok_or("no target in status")?;
         server.target = line.split_whitespace().nth(1).ok_or("a target without a name")?.into();
@@ -152,7 +154,7 @@ pub fn null(settings: &Settings) -> Result<Server, Failure> {
     std::io::BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
     let mut words = line.split_whitespace().skip(1).map(str::to_owned);
     let target = words.next().ok_or("the null target does not start")?;
-    Ok(Server { child, target, portals: words.collect(), lun: 0 })
+    Ok(Server { child, polite: true, target, portals: words.collect(), lun: 0 })
 }
 
 /// Starts Debian's `tgt` on `file`. `TGTD` and `TGTADM` name its programs, if they are not on the path.
@@ -183,7 +185,7 @@ pub fn tgt(settings: &Settings, file: &Path) -> Result<Server, Failure> {
     };
     wait(&mut child, "tgtd", || admin("--op show --mode sys").unwrap_or(false))?;
     let target = "iqn.2026-11.test:tgt";
-    let server = Server { child, target: target.into(), lun: 1, portals: portals.clone() };
+    let server = Server { child, polite: false, target: target.into(), lun: 1, portals: portals.clone() };
     for line in [
         format!("--op new --mode portal --param portal={}", portals[1]),
         format!("--op new --mode target --tid 1 -T {target}"),
