@@ -101,6 +101,10 @@ pub trait Index: Send + Sync + 'static {
     fn flush(&self) -> Result<(), IndexError>;
     /// Figures.
     fn stats(&self) -> IndexStats;
+    /// The one of them that is asked for all the time.
+    fn free_bytes(&self) -> u64 {
+        self.stats().free_bytes
+    }
 }
 
 /// A scan's callback: key and value.

@@ -289,7 +289,7 @@ impl Index for RocksIndex {
         self.db.flush().map_err(of_rocks)
     }
 
-    /// Some 100 µs of text parsing: for status output, not for each checkpoint's every step.
+    /// Milliseconds of summing up and text parsing: for status output, not for each checkpoint's every step.
     fn stats(&self) -> IndexStats {
         let text = self.options.get_statistics().unwrap_or_default();
         IndexStats {
@@ -300,8 +300,12 @@ impl Index for RocksIndex {
             written_bytes: ticker(&text, "rocksdb.flush.write.bytes")
                 + ticker(&text, "rocksdb.compact.write.bytes")
                 + self.ingested_bytes.load(Relaxed),
-            free_bytes: free_bytes(&self.dir).unwrap_or(0),
+            free_bytes: self.free_bytes(),
         }
+    }
+
+    fn free_bytes(&self) -> u64 {
+        free_bytes(&self.dir).unwrap_or(0)
     }
 }
 

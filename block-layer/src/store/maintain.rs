@@ -95,7 +95,7 @@ async fn opens<M: Machine>(store: Weak<Store<M>>) {
 async fn watches_index<M: Machine>(store: Weak<Store<M>>) {
     while let Some(store) = store.upgrade().filter(|s| !s.is_over()) {
         let index = store.index.clone();
-        let free = unblock(&*store.runtime, move || index.stats().free_bytes).await;
+        let free = unblock(&*store.runtime, move || index.free_bytes()).await;
         store.lock().index_full = free < store.config.index_reserve_bytes;
         rest(store, |_| None, INDEX_TICK).await;
     }
