@@ -63,8 +63,8 @@ fn a_write_given_up_never_takes_effect_after_a_later_one() {
     daemon.kill();
     daemon.run();
     let mut again = login(&daemon, 0, 1);
-    for n in 0..ways.len() {
-        assert!(holds(&read(&mut again, n as u32 * 64), 4), "{:?}", ways[n]);
+    for (n, way) in ways.iter().enumerate() {
+        assert!(holds(&read(&mut again, n as u32 * 64), 4), "{way:?}");
     }
 }
 

@@ -13,8 +13,8 @@ const REFUSED: Refused = Refused::Status(LoginStatus::AuthenticationFailure);
 
 fn safe_san(test: &str) -> Daemon {
     let daemon = Daemon::start(test, 1);
-    std::fs::write(daemon.dir().join("secret"), SECRET).unwrap();
-    std::fs::write(daemon.dir().join("mutual"), "a-secret-of-the-target").unwrap();
+    std::fs::write(daemon.dir().join("secret"), SECRET).expect("a test may write there");
+    std::fs::write(daemon.dir().join("mutual"), "a-secret-of-the-target").expect("a test may write there");
     daemon.cli("pool create fast --device disk:1G");
     daemon.cli("volume create fast/db --size 16M");
     let chap = format!("--chap-user {USER} --chap-secret-file secret");
@@ -72,10 +72,13 @@ fn silent_stays_out(mut handshake: Handshake) -> bool {
     next.is_err()
 }
 
+/// Our challenge to the target, of the one that it sent: identifier and bytes.
+type Theirs<'a> = dyn Fn(u8, &[u8]) -> (u8, Vec<u8>) + 'a;
+
 #[test]
 fn the_challenge_coming_back_is_refused_and_mutual_proof_is_given() {
     let daemon = safe_san("reflect");
-    let mutual = |theirs: &dyn Fn(u8, &[u8]) -> (u8, Vec<u8>)| {
+    let mutual = |theirs: &Theirs<'_>| {
         let (mut handshake, algorithm, id, challenge) = challenged(&daemon, NAME);
         let (our_id, our_challenge) = theirs(id, &challenge);
         let keys = format!(

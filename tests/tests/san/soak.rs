@@ -123,7 +123,7 @@ fn writer(place: &Place, nth: u32) {
         let answer = driver.run(&cdb::read(lba, BLOCKS), Data::In(LEN as u32));
         let found = &answer.data[..4];
         assert!(holds(&answer, fills[look as usize]), "writer {nth}, block {look}: {found:?}");
-        if round % 16 == 0 {
+        if round.is_multiple_of(16) {
             let answer = driver.run(&cdb::FLUSH, Data::None);
             assert!(answer.is_good(), "flush: {answer:?}");
         }
@@ -150,7 +150,7 @@ fn check_reservation(driver: &mut Driver<'_>, place: &Place) {
 
 fn soak_san() -> Daemon {
     let daemon = Daemon::start("soak", 2);
-    std::fs::write(daemon.dir().join("secret"), CHAP.1).unwrap();
+    std::fs::write(daemon.dir().join("secret"), CHAP.1).expect("a test may write there");
     daemon.cli("pool create fast --device disk:2G");
     daemon.cli("volume create fast/db --size 64M");
     let chap = format!("--chap-user {} --chap-secret-file secret", CHAP.0);

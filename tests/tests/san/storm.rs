@@ -31,7 +31,7 @@ pub(crate) fn wait_for(is_so: impl Fn() -> bool, what: &str) {
 
 /// A connection that is left in some state; whatever it is, it is dropped by the caller.
 enum Left {
-    Raw(#[expect(dead_code)] Link),
+    Raw(#[expect(dead_code)] Box<Link>),
     LoggedIn(#[expect(dead_code)] Box<Initiator>),
 }
 
@@ -55,7 +55,7 @@ fn open(source: Ipv4Addr, port: u16, target: &str, nth: u16) -> Left {
                 let _ = link.receive();
             }
         }
-        return Left::Raw(link);
+        return Left::Raw(Box::new(link));
     }
     let mut session = Initiator::login_over(link, target, &who).expect("a login");
     match state {

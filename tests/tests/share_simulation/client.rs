@@ -10,7 +10,7 @@ use volume_manager::share::Tree;
 
 /// What a client has done: the states of its directory, one after each operation that took effect.
 #[derive(Default)]
-pub struct History {
+pub(crate) struct History {
     pub states: Vec<Model>,
     /// Operations that were answered, and those that are durable.
     pub answered: usize,
@@ -19,14 +19,14 @@ pub struct History {
 }
 
 /// See the module.
-pub struct Client {
+pub(crate) struct Client {
     pub tree: Arc<Tree>,
     pub home: FileName,
     pub history: Arc<Mutex<History>>,
     pub rng: Rng,
 }
 
-pub fn name(text: &str) -> FileName {
+pub(crate) fn name(text: &str) -> FileName {
     FileName::new(Bytes::copy_from_slice(text.as_bytes())).expect("a good name")
 }
 
@@ -80,7 +80,7 @@ impl Client {
     }
 
     /// Does one thing; whether the pool goes on.
-    pub async fn step(&mut self) -> bool {
+    pub(crate) async fn step(&mut self) -> bool {
         let mut model = self.now();
         let op = self.op(&model);
         let expected = model.apply(&op);
@@ -164,7 +164,7 @@ impl Client {
     }
 
     /// What is there, read through the tree.
-    pub async fn found(&self) -> Result<BTreeMap<String, (String, Node)>, Fault> {
+    pub(crate) async fn found(&self) -> Result<BTreeMap<String, (String, Node)>, Fault> {
         let mut found: BTreeMap<String, (u64, Node)> = BTreeMap::new();
         let mut todo = vec![(String::new(), self.at("").await?)];
         while let Some((path, directory)) = todo.pop() {

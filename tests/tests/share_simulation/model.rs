@@ -6,7 +6,7 @@ use volume_manager::share::types::{Fault, Stability};
 
 /// What a name leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Node {
+pub(crate) enum Node {
     Directory,
     File(Vec<u8>),
     Link(Bytes),
@@ -14,7 +14,7 @@ pub enum Node {
 
 /// An operation, on paths below the client's own directory.
 #[derive(Clone, Debug)]
-pub enum Op {
+pub(crate) enum Op {
     File(String),
     Directory(String),
     Symlink(String, Bytes),
@@ -29,14 +29,14 @@ pub enum Op {
 
 impl Op {
     /// Whether all before it, and itself, is durable when it is answered with success.
-    pub fn is_durable(&self) -> bool {
+    pub(crate) fn is_durable(&self) -> bool {
         !matches!(self, Op::Write { stability: Stability::Unstable, .. })
     }
 }
 
 /// The tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Model {
+pub(crate) struct Model {
     /// Paths, and the objects they lead to.
     pub names: BTreeMap<String, usize>,
     pub objects: BTreeMap<usize, Node>,
@@ -44,17 +44,17 @@ pub struct Model {
 }
 
 /// The directory of a path.
-pub fn parent(path: &str) -> &str {
+pub(crate) fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
 impl Model {
-    pub fn node(&self, path: &str) -> Option<&Node> {
+    pub(crate) fn node(&self, path: &str) -> Option<&Node> {
         self.objects.get(self.names.get(path)?)
     }
 
     /// Directories, the client's own one included.
-    pub fn directories(&self) -> Vec<String> {
+    pub(crate) fn directories(&self) -> Vec<String> {
         let all = self.names.keys().filter(|path| self.node(path) == Some(&Node::Directory)).cloned();
         std::iter::once(String::new()).chain(all).collect()
     }
@@ -131,7 +131,7 @@ impl Model {
     }
 
     /// Does what the tree must do.
-    pub fn apply(&mut self, op: &Op) -> Result<(), Fault> {
+    pub(crate) fn apply(&mut self, op: &Op) -> Result<(), Fault> {
         match op {
             Op::File(path) => self.add(path, Node::File(Vec::new())),
             Op::Directory(path) => self.add(path, Node::Directory),
@@ -164,7 +164,7 @@ impl Model {
     }
 
     /// The same whatever numbers the objects have: each by the first of its names.
-    pub fn shape(&self) -> BTreeMap<String, (String, Node)> {
+    pub(crate) fn shape(&self) -> BTreeMap<String, (String, Node)> {
         let mut first: BTreeMap<usize, &String> = BTreeMap::new();
         for (path, object) in &self.names {
             first.entry(*object).or_insert(path);
