@@ -4,6 +4,9 @@
 //! answered; what comes behind them is not looked at, and not read. Answers leave in the order in which they
 //! are ready. Nothing that a peer sends makes a session panic, or hold more than [`crate::limits`] allow.
 
+#[cfg(test)]
+mod tests;
+
 use crate::limits::{CALLS, CONNECTION_MEMORY, OUTPUT, OUTPUT_UNPERMITTED, RECORD_TIME, STALL_TIME};
 use crate::memory::{Budget, Permit};
 use crate::output::Output;

@@ -135,3 +135,88 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 /// A record that is no call.
 #[derive(Debug)]
 pub struct NotACall;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::call::Credentials;
+    use crate::xdr::encoded;
+
+    /// Versions of program 7, which answer their number; a payload comes behind the length in procedure 1.
+    struct Versions(RangeInclusive<u32>);
+
+    impl Program for Versions {
+        fn number(&self) -> u32 {
+            7
+        }
+
+        fn versions(&self) -> RangeInclusive<u32> {
+            self.0.clone()
+        }
+
+        fn call(self: Arc<Self>, _call: Call) -> Answer {
+            let first = *self.0.start();
+            Box::pin(async move { Outcome::done(&first) })
+        }
+
+        fn payload(&self, _version: u32, procedure: u32, arguments: &[u8]) -> Find {
+            match (procedure, word(arguments, 0)) {
+                (1, Some(len)) => Find::Here(len as usize),
+                (1, None) => Find::Need(4),
+                _ => Find::Nothing,
+            }
+        }
+    }
+
+    fn programs() -> Programs {
+        Programs::new(vec![Arc::new(Versions(3..=3)), Arc::new(Versions(41..=42))])
+    }
+
+    fn record(program: u32, version: u32, procedure: u32) -> Vec<u8> {
+        let mut record = encoded(&Head { xid: 5, kind: 0, rpc_version: 2, program, version, procedure });
+        (0..2).for_each(|_| record.extend(encoded(&Credentials::None.to_auth())));
+        record.extend(9_u32.to_be_bytes());
+        record
+    }
+
+    /// Room for NFS 4.1 beside 3: versions of one program need not be one implementation, nor adjacent.
+    #[test]
+    fn versions_of_a_program_are_told_apart() {
+        let address = "192.0.2.1:700".parse().expect("valid");
+        let begin = |program, version| {
+            let (record, budget) = (record(program, version, 0), Budget::new(4096));
+            let begun =
+                programs().begin(record.into(), None, Ends::new(address, address), &budget, Instant::now());
+            let (xid, begun) = begun.expect("a call");
+            assert_eq!(xid, 5);
+            begun.err()
+        };
+        for version in [3, 41, 42] {
+            assert_eq!(begin(7, version), None);
+        }
+        for version in [0, 2, 4, 40, 43] {
+            assert_eq!(begin(7, version), Some(Outcome::ProgramMismatch(3, 42)));
+        }
+        assert_eq!(begin(8, 3), Some(Outcome::ProgramUnavailable));
+    }
+
+    #[test]
+    fn a_payload_is_found_as_soon_as_it_can_be() {
+        let (programs, whole) = (programs(), record(7, 42, 1));
+        let mut have = 0;
+        loop {
+            match programs.payload(&whole[..have]) {
+                Find::Need(len) if len > have && len <= whole.len() => have = len,
+                found => {
+                    assert_eq!((found, have), (Find::Here(9), whole.len()));
+                    break;
+                }
+            }
+        }
+        assert_eq!(programs.payload(&record(7, 42, 2)), Find::Nothing);
+        assert_eq!(programs.payload(&record(7, 9, 1)), Find::Nothing);
+        let mut long = record(7, 42, 1);
+        long[28..32].copy_from_slice(&401_u32.to_be_bytes());
+        assert_eq!(programs.payload(&long), Find::Nothing, "such credentials are refused anyway");
+    }
+}
