@@ -56,6 +56,12 @@ impl Lab {
         &self.share
     }
 
+    /// A command that runs what follows it in the network of daemon and guest.
+    #[must_use]
+    pub fn launcher(&self) -> Vec<String> {
+        self.net.launcher()
+    }
+
     /// Runs `tests/lab/guest/SCRIPT` in a new guest, and answers what it asks of [`Daemon`]; returns its
     /// output.
     ///
