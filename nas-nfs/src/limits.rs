@@ -4,6 +4,11 @@ use std::time::Duration;
 
 /// Calls of one connection that are being answered.
 pub const CALLS: usize = 256;
+/// Calls beside them that are begun when none of them ends.
+pub const SPARE_CALLS: usize = 32;
+/// What comes waits for a call to end, or for memory, so long; after that, what needs a device is told to try
+/// again, so that what needs none is not held up (protocol rule 3).
+pub const PATIENCE: Duration = Duration::from_millis(500);
 /// Bytes that a connection's calls may hold at once, read and written.
 pub const CONNECTION_MEMORY: usize = 64 << 20;
 /// Bytes of replies that wait to be sent, beyond which no call is read.

@@ -2,12 +2,17 @@
 //!
 //! Invariants: no I/O, no clock in here: the time comes with each event. At most [`CALLS`] calls are being
 //! answered; what comes behind them is not looked at, and not read. Answers leave in the order in which they
-//! are ready. Nothing that a peer sends makes a session panic, or hold more than [`crate::limits`] allow.
+//! are ready. What waits too long for a call to end, or for memory, is told to try again if it needs a
+//! device: so a device that hangs holds up nothing else. Nothing that a peer sends makes a session panic, or
+//! hold more than [`crate::limits`] allow.
 
 #[cfg(test)]
 mod tests;
 
-use crate::limits::{CALLS, CONNECTION_MEMORY, OUTPUT, OUTPUT_UNPERMITTED, RECORD_TIME, STALL_TIME};
+use crate::limits::{
+    CALLS, CONNECTION_MEMORY, OUTPUT, OUTPUT_UNPERMITTED, PATIENCE, RECORD_TIME, SPARE_CALLS, STALL_TIME,
+    TRANSFER_MAX,
+};
 use crate::memory::{Budget, Permit};
 use crate::output::Output;
 use crate::rpc::record::{Framer, Record, RecordFault, Step};
@@ -46,6 +51,10 @@ pub struct Session {
     stash: Vec<u8>,
     /// The payload that waits for memory, and whether that was asked for.
     hungry: Option<(usize, bool)>,
+    /// Since when nothing can be followed.
+    blocked: Option<Instant>,
+    /// That has lasted too long.
+    shedding: bool,
     begun: VecDeque<(u32, Answer)>,
     /// Calls that have no answer yet.
     open: usize,
@@ -71,6 +80,8 @@ impl Session {
             output: Output::default(),
             stash: Vec::new(),
             hungry: None,
+            blocked: None,
+            shedding: false,
             begun: VecDeque::new(),
             open: 0,
             end: None,
@@ -111,11 +122,12 @@ impl Session {
 
     /// Follows the stream as far as it may go on now.
     fn follow(&mut self, mut input: &[u8]) {
-        while self.end.is_none() && self.hungry.is_none() && self.open < CALLS {
+        while self.end.is_none() && !self.is_blocked() {
             match self.framer.feed(&mut input, |head| self.programs.payload(head)) {
                 Ok(Step::More) => break,
                 Ok(Step::Payload(len)) => match self.budget.try_take(len) {
                     Some(permit) => self.framer.start_payload(self.budget.buffer(len, permit)),
+                    None if self.shedding => self.framer.skip_payload(),
                     None => self.hungry = Some((len, false)),
                 },
                 Ok(Step::Record(record)) => self.on_record(record),
@@ -123,7 +135,17 @@ impl Session {
             }
         }
         self.stash.extend_from_slice(input);
+        if self.is_blocked() {
+            self.blocked.get_or_insert(self.now);
+        } else {
+            self.blocked = None;
+        }
         self.watch_output();
+    }
+
+    fn is_blocked(&self) -> bool {
+        let spare = if self.shedding { SPARE_CALLS } else { 0 };
+        self.hungry.is_some() || self.open >= CALLS + spare
     }
 
     fn resume(&mut self) {
@@ -133,7 +155,8 @@ impl Session {
     }
 
     fn on_record(&mut self, record: Record) {
-        match self.programs.begin(record.head, record.payload, self.ends, &self.budget, self.now) {
+        let no_room = self.shedding && self.open >= CALLS;
+        match self.programs.begin_record(record, no_room, self.ends, &self.budget, self.now) {
             Ok((xid, Ok(answer))) => {
                 self.open += 1;
                 self.begun.push_back((xid, answer));
@@ -156,7 +179,10 @@ impl Session {
             self.output.put(xid, outcome);
             self.watch_output();
         }
-        if !self.stash.is_empty() && self.hungry.is_none() {
+        // What ends beside a payload that waits for memory does not help it.
+        if self.hungry.is_none() {
+            self.blocked = None;
+            self.shedding &= self.open >= CALLS || self.budget.available() < TRANSFER_MAX as usize;
             self.resume();
         }
     }
@@ -171,6 +197,7 @@ impl Session {
     pub fn granted(&mut self, now: Instant, permit: Permit) {
         self.now = now;
         if let Some((len, _)) = self.hungry.take() {
+            self.blocked = None;
             self.framer.start_payload(self.budget.buffer(len, permit));
             self.resume();
         }
@@ -204,7 +231,7 @@ impl Session {
     #[must_use]
     pub fn wants_input(&self) -> bool {
         let full = self.output.pending() > OUTPUT || self.output.unpermitted() > OUTPUT_UNPERMITTED;
-        let blocked = self.hungry.is_some() || self.open >= CALLS || !self.stash.is_empty();
+        let blocked = self.is_blocked() || !self.stash.is_empty();
         self.end.is_none() && !self.leaving && !full && !blocked
     }
 
@@ -228,9 +255,20 @@ impl Session {
     /// When [`Session::tick`] is to be called, at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
+        let due = [self.stall_due(), self.shed_due()].into_iter().flatten().min();
+        due.filter(|_| self.end.is_none())
+    }
+
+    /// When the peer has stalled for too long.
+    fn stall_due(&self) -> Option<Instant> {
         let record = (self.framer.is_inside() && self.wants_input()).then_some(self.heard + RECORD_TIME);
         let stall = self.stalled.map(|since| since + STALL_TIME);
-        [record, stall].into_iter().flatten().min().filter(|_| self.end.is_none())
+        [record, stall].into_iter().flatten().min()
+    }
+
+    /// When what waits has waited for too long.
+    fn shed_due(&self) -> Option<Instant> {
+        self.blocked.filter(|_| !self.shedding).map(|since| since + PATIENCE)
     }
 
     /// Time has passed.
@@ -239,8 +277,16 @@ impl Session {
         if !self.wants_input() {
             self.heard = now;
         }
-        if self.deadline().is_some_and(|due| due <= now) {
+        if self.stall_due().is_some_and(|due| due <= now) {
             self.end(End::Stalled);
+        }
+        if self.shed_due().is_some_and(|due| due <= now) {
+            self.shedding = true;
+            self.blocked = None;
+            if self.hungry.take().is_some() {
+                self.framer.skip_payload();
+            }
+            self.resume();
         }
     }
 }

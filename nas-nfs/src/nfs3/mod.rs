@@ -193,6 +193,12 @@ impl<T: FileTree> Program for Nfs3<T> {
         })
     }
 
+    /// JUKEBOX for what needs a device; what needs none is done.
+    fn try_again(&self, _version: u32, procedure: u32) -> Option<Outcome> {
+        let waits = once::is_for(procedure) || matches!(procedure, procedure::READ | procedure::COMMIT);
+        waits.then(|| once::try_again(procedure))
+    }
+
     /// WRITE's data: behind handle, offset, count and stable_how, and its own length.
     fn payload(&self, _version: u32, procedure: u32, arguments: &[u8]) -> Find {
         if procedure != procedure::WRITE {

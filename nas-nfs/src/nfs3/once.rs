@@ -81,11 +81,12 @@ fn to_keep(outcome: &Outcome) -> Option<Bytes> {
 }
 
 /// The failure of a procedure that is to be tried again, with no attributes.
-fn try_again(procedure: u32) -> Outcome {
+pub(super) fn try_again(procedure: u32) -> Outcome {
     let words = match procedure {
+        procedure::READ => 1,   // post_op_attr
         procedure::RENAME => 4, // two wcc_data
         procedure::LINK => 3,   // post_op_attr and wcc_data
-        _ => 2,
+        _ => 2,                 // wcc_data
     };
     let mut output = Writer::default();
     Status::JukeBox.put(&mut output);

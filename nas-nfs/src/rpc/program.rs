@@ -3,7 +3,7 @@
 //! A further version of a program (NFS 4.1 beside 3, on the same port) is one more [`Program`] in the table.
 
 use super::call::{parse, Call, CallFault, Head, AUTH_MAX};
-use super::record::Find;
+use super::record::{Find, Record};
 use super::reply::Outcome;
 use super::Ends;
 use crate::memory::Budget;
@@ -27,6 +27,11 @@ pub trait Program: Send + Sync + 'static {
 
     /// Answers a call of one of its versions.
     fn call(self: Arc<Self>, call: Call) -> Answer;
+
+    /// What is answered to a call that there is no room for now; none = it needs none, and is done.
+    fn try_again(&self, _version: u32, _procedure: u32) -> Option<Outcome> {
+        None
+    }
 
     /// Where in the arguments of a call a payload starts, as far as they are known.
     fn payload(&self, _version: u32, _procedure: u32, _arguments: &[u8]) -> Find {
@@ -58,10 +63,10 @@ impl Programs {
         Err(known.map_or(Outcome::ProgramUnavailable, |(low, high)| Outcome::ProgramMismatch(low, high)))
     }
 
-    /// Begins to answer a record. What RPC itself answers is given back at once.
+    /// Begins to answer a call that came whole. What RPC itself answers is given back at once.
     ///
     /// # Errors
-    /// It is no call, and the stream cannot be followed.
+    /// It is no call.
     pub fn begin(
         &self,
         head: Bytes,
@@ -70,6 +75,23 @@ impl Programs {
         budget: &Budget,
         now: Instant,
     ) -> Result<(u32, Result<Answer, Outcome>), NotACall> {
+        self.begin_record(Record { head, payload, skipped: false }, false, ends, budget, now)
+    }
+
+    /// Begins to answer a record; `no_room` = only what needs no room is done. What RPC itself answers is
+    /// given back at once.
+    ///
+    /// # Errors
+    /// It is no call, and the stream cannot be followed.
+    pub fn begin_record(
+        &self,
+        record: Record,
+        no_room: bool,
+        ends: Ends,
+        budget: &Budget,
+        now: Instant,
+    ) -> Result<(u32, Result<Answer, Outcome>), NotACall> {
+        let Record { head, payload, skipped } = record;
         let call = match parse(head, payload) {
             Ok(call) => call,
             Err(CallFault::NotACall) => return Err(NotACall),
@@ -84,6 +106,12 @@ impl Programs {
             Ok(credentials) => credentials,
             Err(fault) => return Ok((xid, Err(Outcome::Denied(fault)))),
         };
+        if no_room || skipped {
+            let outcome = program.try_again(call.head.version, call.head.procedure);
+            if let Some(outcome) = outcome.or_else(|| skipped.then_some(Outcome::SystemError)) {
+                return Ok((xid, Err(outcome)));
+            }
+        }
         let answer = program.call(Call {
             xid,
             version: call.head.version,

@@ -53,6 +53,8 @@ pub struct Record {
     pub head: Bytes,
     /// The payload, aligned.
     pub payload: Option<Bytes>,
+    /// Whether it had one that was thrown away.
+    pub skipped: bool,
 }
 
 /// What a framer has found.
@@ -60,7 +62,7 @@ pub struct Record {
 pub enum Step {
     /// Nothing yet: it wants more bytes.
     More,
-    /// A payload of so many bytes begins. [`Framer::start_payload`] comes next.
+    /// A payload of so many bytes begins. [`Framer::start_payload`] or [`Framer::skip_payload`] comes next.
     Payload(usize),
     /// All of a record.
     Record(Record),
@@ -89,6 +91,8 @@ enum State {
     Payload(Buffer, usize, usize),
     /// So many bytes came behind it.
     Tail(Bytes, usize),
+    /// It is thrown away: at most so many bytes may come.
+    Skip(usize),
 }
 
 impl Default for Framer {
@@ -134,6 +138,11 @@ impl Framer {
                     let piece = take(input, self.left.min(*len - *have));
                     buffer.copy_in(*have, piece);
                     self.payload_came(piece.len());
+                }
+                State::Skip(may_come) => {
+                    let piece = take(input, self.left);
+                    self.left -= piece.len();
+                    *may_come = may_come.checked_sub(piece.len()).ok_or(RecordFault::TooLong)?;
                 }
                 State::Tail(_, came) => {
                     let piece = take(input, self.left);
@@ -195,6 +204,13 @@ impl Framer {
         }
     }
 
+    /// Says that the payload that was found goes nowhere.
+    pub fn skip_payload(&mut self) {
+        if let State::Undecided(len) = self.state {
+            self.state = State::Skip(len + TAIL_MAX);
+        }
+    }
+
     fn payload_came(&mut self, n: usize) {
         let State::Payload(_, have, len) = &mut self.state else { return };
         *have += n;
@@ -210,17 +226,19 @@ impl Framer {
     fn finish(&mut self) -> Record {
         let head = Bytes::from(std::mem::take(&mut self.head));
         self.look_at = 0;
-        let payload = match std::mem::replace(&mut self.state, State::Head) {
+        let state = std::mem::replace(&mut self.state, State::Head);
+        let skipped = matches!(state, State::Skip(_));
+        let payload = match state {
             State::Tail(payload, _) => Some(payload),
             // One that ends inside its payload cannot be read, and is answered so.
-            State::Head | State::Undecided(_) | State::Payload(..) => None,
+            State::Head | State::Undecided(_) | State::Payload(..) | State::Skip(_) => None,
         };
         self.expected = match (&payload, self.expected) {
             (Some(payload), _) if payload.len() > LARGE => Some((head.len(), 0)),
             (None, Some((head, since))) if since < EXPECTED_FOR => Some((head, since + 1)),
             _ => None,
         };
-        Record { head, payload }
+        Record { head, payload, skipped }
     }
 
     /// Where the rest of a payload can be received into, so that it need not be copied; none if a copy costs
@@ -376,6 +394,21 @@ mod tests {
         let read = read(&mut Framer::default(), &[&stream], &budget).expect("the stream goes on");
         assert_eq!((read[0].payload.is_none(), read[0].head.len(), read[1].head.len()), (true, 8, 4));
         assert_eq!(budget.available(), 1 << 20);
+    }
+
+    #[test]
+    fn a_payload_may_be_thrown_away() {
+        let record = with_payload(&[9; 101]);
+        for fragment in [7, 20, usize::MAX] {
+            let stream = [framed(&record, fragment), framed(&[1; 4], 4)].concat();
+            let (mut framer, mut input) = (Framer::default(), &stream[..]);
+            assert_eq!(framer.feed(&mut input, find), Ok(Step::Payload(101)));
+            framer.skip_payload();
+            let Ok(Step::Record(skipped)) = framer.feed(&mut input, find) else { panic!("it is complete") };
+            assert_eq!((skipped.head.len(), skipped.payload, skipped.skipped), (8, None, true));
+            let Ok(Step::Record(next)) = framer.feed(&mut input, find) else { panic!("it is complete") };
+            assert_eq!((next.head.len(), next.skipped), (4, false));
+        }
     }
 
     #[test]

@@ -218,10 +218,15 @@ impl Connection {
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let earlier = self.session.deadline().filter(|due| *due < self.timer.deadline().into_std());
+        if let Some(due) = earlier {
+            self.timer.as_mut().reset(due.into());
+        }
         while self.timer.as_mut().poll(cx).is_ready() {
             self.session.tick(now);
             let due = self.session.deadline().map_or(TICK, |at| at.saturating_duration_since(now).min(TICK));
             self.timer.as_mut().reset(tokio::time::Instant::now() + due.max(Duration::from_millis(1)));
+            cx.waker().wake_by_ref(); // what the tick has begun or put out is not done yet
         }
     }
 }

@@ -63,6 +63,10 @@ impl Program for Toy {
         })
     }
 
+    fn try_again(&self, _version: u32, procedure: u32) -> Option<Outcome> {
+        (procedure != 0).then(|| Outcome::done(&1_u32))
+    }
+
     fn payload(&self, _version: u32, procedure: u32, arguments: &[u8]) -> Find {
         match (procedure, arguments.first_chunk()) {
             (ECHO, Some(len)) => Find::Here(u32::from_be_bytes(*len) as usize),
@@ -214,6 +218,28 @@ fn so_many_calls_are_in_flight_and_the_rest_waits_unread() {
         }
         seen.sort_unstable();
         assert_eq!(seen, (0..more).collect::<Vec<_>>());
+        drop(peer);
+        world.is_clean().await;
+    });
+}
+
+/// Protocol rule 3, over a socket: see `session` for the rule in detail.
+#[test]
+fn calls_that_hang_hold_up_no_other() {
+    run(async {
+        let world = World::new();
+        let mut peer = world.connect().await;
+        let hanging: Vec<u8> =
+            (0..CALLS as u32).flat_map(|xid| framed(&call(xid, WAIT, &[]), usize::MAX)).collect();
+        peer.send(&hanging).await;
+        peer.send(&framed(&call(5000, WAIT, &[]), usize::MAX)).await;
+        peer.send(&framed(&call(5001, 0, &[]), usize::MAX)).await;
+        assert_eq!(peer.receive().await, Some((5000, Bytes::from_static(&[0, 0, 0, 1]))), "try again");
+        assert_eq!(peer.receive().await.expect("an answer").0, 5001);
+        world.gate.add_permits(1);
+        for _ in 0..CALLS {
+            assert!(peer.receive().await.expect("an answer").0 < 5000);
+        }
         drop(peer);
         world.is_clean().await;
     });

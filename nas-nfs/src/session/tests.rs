@@ -34,6 +34,10 @@ impl Program for Toy {
         })
     }
 
+    fn try_again(&self, _version: u32, procedure: u32) -> Option<Outcome> {
+        (procedure != 0).then(|| Outcome::done(&0xbad_u32))
+    }
+
     fn payload(&self, _version: u32, procedure: u32, arguments: &[u8]) -> Find {
         match (procedure, arguments.first_chunk()) {
             (1, None) => Find::Need(4),
@@ -76,9 +80,7 @@ fn a_payload_without_memory_waits_and_what_follows_with_it() {
     session.receive(now, &stream);
     assert_eq!((session.memory_wanted(), session.memory_wanted()), (Some(8000), None), "told once");
     assert!(!session.wants_input() && session.next_call().is_none());
-    // The peer is not blamed for our want of memory.
-    session.tick(now + RECORD_TIME * 2);
-    assert_eq!(session.ended(), None);
+    assert_eq!(session.deadline(), Some(now + PATIENCE));
     drop(held);
     session.granted(now, session.budget().try_take(8000).expect("room"));
     assert_eq!(answer_all(&mut session, now), [1, 2]);
@@ -105,6 +107,45 @@ fn what_comes_behind_the_last_call_that_may_run_waits_too() {
     session.answered(now, 0, Outcome::SystemError);
     assert_eq!(session.next_call().map(|(xid, _)| xid), Some(5002));
     assert!(session.wants_input());
+}
+
+/// Protocol rule 3: what needs no device is answered within a second, whatever hangs.
+#[test]
+fn what_hangs_for_long_holds_up_nothing_else() {
+    let (budget, now) = (Budget::new(8192), Instant::now());
+    let mut session = session(&budget, now);
+    let held = budget.try_take(8192);
+    session.receive(now, &[record(1, 1, &[1; 8000]), record(2, 1, &[1; 5000]), record(3, 0, b"")].concat());
+    session.tick(now + PATIENCE - Duration::from_millis(1));
+    assert!(session.next_call().is_none() && session.output().pending() == 0);
+    session.tick(now + PATIENCE);
+    assert_eq!(session.output().pending(), 2 * 32, "the first two are told to try again");
+    assert_eq!(answer_all(&mut session, now), [3]);
+    assert!(session.wants_input() && session.ended().is_none());
+    drop(held);
+    session.receive(now, &record(4, 1, &[1; 8000]));
+    assert_eq!(answer_all(&mut session, now), [4], "there is room again");
+}
+
+#[test]
+fn calls_that_hang_leave_room_for_those_that_do_not() {
+    let (budget, now) = (Budget::new(64 << 20), Instant::now());
+    let mut session = session(&budget, now);
+    for xid in 0..CALLS as u32 {
+        session.receive(now, &record(xid, 2, b""));
+    }
+    let hanging: Vec<(u32, Answer)> = std::iter::from_fn(|| session.next_call()).collect();
+    assert!(!session.wants_input() && hanging.len() == CALLS);
+    session.tick(now + PATIENCE);
+    assert!(session.wants_input());
+    session.receive(now, &[record(1000, 2, b""), record(1001, 0, b"")].concat());
+    assert_eq!(answer_all(&mut session, now), [1001]);
+    assert_eq!(session.output().pending(), 32 + 32, "and the other is told to try again");
+    for (xid, _) in hanging {
+        session.answered(now, xid, Outcome::SystemError);
+    }
+    session.receive(now, &record(1002, 1, b"x"));
+    assert_eq!(answer_all(&mut session, now), [1002], "all is as before");
 }
 
 #[test]
