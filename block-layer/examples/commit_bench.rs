@@ -125,7 +125,7 @@ async fn load(store: &Arc<Store<Slots>>, commits: usize, depth: usize) {
                 while next.get() < commits {
                     let n = next.replace(next.get() + 1);
                     let key = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize >> 40;
-                    let crc = crc32c::crc32c(&data);
+                    let crc = block_layer::crc32c(&data);
                     let op = Write { key: key % KEYS, block: [(data.clone(), crc)] };
                     let _ = store.commit(op).await.expect("space and health");
                 }

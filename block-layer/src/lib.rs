@@ -9,6 +9,7 @@
 
 pub mod alloc;
 pub mod cache;
+mod crc;
 pub mod device;
 pub mod error;
 pub mod format;
@@ -20,6 +21,7 @@ pub mod store;
 pub mod units;
 
 pub use bytes::Bytes;
+pub use crc::crc32c;
 pub use device::{Buf, Disk, Geometry, Io};
 pub use error::{DiskError, IndexError};
 pub use runtime::Runtime;

@@ -50,13 +50,13 @@ fn seal(form: Form, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0, 0, 0, 0, form as u8]);
     body(out);
-    let crc = crc32c::crc32c(&out[start + 4..]);
+    let crc = crate::crc32c(&out[start + 4..]);
     out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
 fn unseal(value: &[u8]) -> Result<(u8, &[u8]), Malformed> {
     let (crc, rest) = value.split_first_chunk::<4>().ok_or(Malformed("shorter than its seal"))?;
-    if crc32c::crc32c(rest) != u32::from_le_bytes(*crc) {
+    if crate::crc32c(rest) != u32::from_le_bytes(*crc) {
         return Err(Malformed("checksum"));
     }
     let (&form, body) = rest.split_first().ok_or(Malformed("shorter than its seal"))?;
@@ -331,7 +331,7 @@ mod tests {
             let mut bytes = vec![0, 0, 0, 0, form];
             let range = [4, 256][dice.below(2) as usize];
             bytes.extend((0..len).map(|_| dice.below(range) as u8));
-            let crc = crc32c::crc32c(&bytes[4..]);
+            let crc = crate::crc32c(&bytes[4..]);
             bytes[..4].copy_from_slice(&crc.to_le_bytes());
             let (bitmap, summary) = (decode_bitmap(&bytes), decode_summary(&bytes));
             let count = decode_count(&bytes);

@@ -63,7 +63,7 @@ impl Cut {
             out.put_u32_le(*first);
             out.put_u64_le(*blocks);
         }
-        let crc = crc32c::crc32c(&out[4..]);
+        let crc = crate::crc32c(&out[4..]);
         out[..4].copy_from_slice(&crc.to_le_bytes());
         out
     }
@@ -71,7 +71,7 @@ impl Cut {
     /// The inverse; `None` when damaged.
     #[must_use]
     pub fn decode(mut b: &[u8]) -> Option<Cut> {
-        if b.len() < FIXED || crc32c::crc32c(&b[4..]) != b.get_u32_le() {
+        if b.len() < FIXED || crate::crc32c(&b[4..]) != b.get_u32_le() {
             return None;
         }
         let (version, reserved) = (b.get_u8(), b.get_uint_le(3));
@@ -168,7 +168,7 @@ mod tests {
                 let at = 4 + dice.below(bytes.len() as u32 - 4) as usize;
                 bytes[at] = [0, 1, 0xff, dice.below(256) as u8][dice.below(4) as usize];
             }
-            let crc = crc32c::crc32c(&bytes[4..]);
+            let crc = crate::crc32c(&bytes[4..]);
             bytes[..4].copy_from_slice(&crc.to_le_bytes());
             if let Some(cut) = Cut::decode(&bytes) {
                 assert_eq!(cut.encode(), bytes);

@@ -92,7 +92,7 @@ impl Header {
     /// Whether the checksum holds for `record`: this header's bytes and the body.
     #[must_use]
     pub fn checks(&self, record: &[u8]) -> bool {
-        record.get(4..HEADER + self.len as usize).is_some_and(|covered| crc32c::crc32c(covered) == self.crc)
+        record.get(4..HEADER + self.len as usize).is_some_and(|covered| crate::crc32c(covered) == self.crc)
     }
 
     /// Writes the header over the first [`HEADER`] bytes of `record`, whose body follows; returns the
@@ -115,7 +115,7 @@ impl Header {
         b.put_slice(&self.pool);
         b.put_u64_le(self.flushed.0);
         b.put_u64_le(0);
-        self.crc = crc32c::crc32c(&record[4..]);
+        self.crc = crate::crc32c(&record[4..]);
         record[..4].copy_from_slice(&self.crc.to_le_bytes());
         self
     }

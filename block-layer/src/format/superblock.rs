@@ -191,7 +191,7 @@ impl Superblock {
         }
         let entries = out[field::SEGMENTS].chunks_exact_mut(RANGE_LEN);
         pool.segments.iter().zip(entries).for_each(|(range, entry)| range.encode(entry));
-        let crc = crc32c::crc32c(&out[field::CHECKED]);
+        let crc = crate::crc32c(&out[field::CHECKED]);
         out[field::CRC].copy_from_slice(&crc.to_le_bytes());
         out
     }
@@ -202,7 +202,7 @@ impl Superblock {
             return Err(SuperblockFault::NotOurs);
         }
         // Before the version: a flipped bit there is damage, not a newer format.
-        if u32_at(bytes, field::CRC) != crc32c::crc32c(&bytes[field::CHECKED]) {
+        if u32_at(bytes, field::CRC) != crate::crc32c(&bytes[field::CHECKED]) {
             return Err(SuperblockFault::Damaged { what: "its checksum does not match" });
         }
         let found = u16_at(bytes, field::VERSION);

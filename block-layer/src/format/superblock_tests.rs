@@ -37,7 +37,7 @@ fn sample() -> Superblock {
 fn resealed(change: impl FnOnce(&mut [u8; SUPERBLOCK_LEN])) -> [u8; SUPERBLOCK_LEN] {
     let mut bytes = sample().encode();
     change(&mut bytes);
-    let crc = crc32c::crc32c(&bytes[field::CHECKED]);
+    let crc = crate::crc32c(&bytes[field::CHECKED]);
     bytes[field::CRC].copy_from_slice(&crc.to_le_bytes());
     bytes
 }

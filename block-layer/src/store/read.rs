@@ -146,7 +146,7 @@ impl<M: Machine> Store<M> {
     fn check(&self, wanted: &[Option<Wanted>], part: Buf, keep: bool) -> Result<Buf, ReadError> {
         let mut failed = None;
         for (block, want) in part.chunks_exact(BLOCK).zip(wanted.iter().flatten()) {
-            let found = crc32c::crc32c(block);
+            let found = crate::crc32c(block);
             if found != want.crc {
                 failed.get_or_insert(ReadError::Corrupt { pba: want.pba, expected: want.crc, found });
             } else if keep {

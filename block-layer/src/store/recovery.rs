@@ -221,7 +221,7 @@ impl Ahead {
         let mut whole = Vec::with_capacity(reads.len());
         for (extent, read) in reads {
             let data = read.await?;
-            if !data.chunks_exact(BLOCK).zip(&mut crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc) {
+            if !data.chunks_exact(BLOCK).zip(&mut crcs).all(|(block, crc)| crate::crc32c(block) == *crc) {
                 return Ok(None);
             }
             whole.push((extent, data.freeze()));

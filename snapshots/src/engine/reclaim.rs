@@ -6,7 +6,7 @@
 //!
 //! The step is prepared here and decided in [`crate::machine`], in commit order.
 
-use super::versions::{levels, since};
+use super::versions::{levels, resolve, since, Levels};
 use super::Engine;
 use crate::catalogue::Cursor;
 use crate::error::{Error, Retry};
@@ -14,7 +14,7 @@ use crate::generation::PageKey;
 use crate::ids::{BranchId, Epoch, ObjectId, PageNo};
 use crate::key::{prefix_end, DeathKey, LiveKey, PastKey, TouchedKey};
 use crate::machine::op::{Admin, Between, Dead, DyingPage, Next, Op, ReclaimStep};
-use crate::map::Partial;
+use crate::map::{Page, Partial};
 use crate::pages::View;
 use crate::touched::Touched;
 use block_layer::runtime::unblock;
@@ -136,64 +136,39 @@ impl Engine {
         between: Between,
         seen_next: Option<bool>,
     ) -> Result<Option<DyingPage>, Error> {
-        let (drop, fold) = self.fold(key, between, seen_next).await?;
-        if seen_next == Some(false) {
-            // Nothing of it was replaced: everything is still seen. Only its versions may be folded.
-            let page = Box::new(crate::map::Page::EMPTY);
-            let next = Some(page.clone());
-            return Ok((!drop.is_empty()).then_some(DyingPage { key, page, next, drop, fold }));
-        }
-        let page = self.page_behind(key, View::At(between.epoch)).await?;
-        let next = match between.next {
-            Next::Nothing => None,
-            Next::Snapshot(epoch) => Some(self.page_behind(key, View::At(epoch)).await?),
-            Next::Live(_) => {
-                self.load(key, View::Live).await?;
-                None
-            }
-        };
-        Ok(Some(DyingPage { key, page, next, drop, fold }))
-    }
-
-    /// Which versions go, and what a later one takes over from them: afterwards the joined interval has one
-    /// version of the page, and one that is still open.
-    async fn fold(
-        &self,
-        key: PageKey,
-        between: Between,
-        seen_next: Option<bool>,
-    ) -> Result<(Vec<Epoch>, Option<(Epoch, Partial)>), Error> {
         let into = match (between.next, seen_next) {
             (Next::Snapshot(epoch), Some(true)) => epoch,
             _ => between.epoch,
         };
-        let level = {
+        let views = match (seen_next, between.next) {
+            (Some(false), _) => vec![],
+            (_, Next::Snapshot(next)) => vec![between.epoch, next],
+            _ => vec![between.epoch],
+        };
+        let (own, views) = {
             let state = self.space.lock();
             let generations = state.frozen.as_deref().into_iter().chain([&state.active]);
-            levels(&state.catalogue, generations, key, View::At(into)).swap_remove(0)
+            let own = levels(&state.catalogue, generations, key, View::At(into)).swap_remove(0);
+            let views = views.into_iter().map(|epoch| Levels::all(&state, key, View::At(epoch)));
+            (own, views.collect::<Vec<_>>())
         };
         let index = self.store.index().clone();
-        let versions =
-            unblock(&**self.store.runtime(), move || since(&*index, level, between.before)).await?;
-        if between.next == Next::Nothing {
-            return Ok((versions.into_keys().collect(), None));
+        let job = move || -> Result<_, IndexError> {
+            Ok((since(&*index, own, between.before)?, resolve(&*index, views)?))
+        };
+        let (versions, pages) = unblock(&**self.store.runtime(), job).await?;
+        let (drop, fold) = folded(versions, between.next, into);
+        let mut pages = pages.into_iter().map(|resolved| resolved.page);
+        let Some(page) = pages.next() else {
+            // Nothing of it was replaced: everything is still seen. Only its versions may be folded.
+            let page = Box::new(Page::EMPTY);
+            let next = Some(page.clone());
+            return Ok((!drop.is_empty()).then_some(DyingPage { key, page, next, drop, fold }));
+        };
+        if let Next::Live(_) = between.next {
+            self.load(key, View::Live).await?;
         }
-        if versions.len() < 2 {
-            return Ok((Vec::new(), None));
-        }
-        let mut sum = Partial::default();
-        versions.values().for_each(|version| sum.lay_over(version));
-        let drop: Vec<Epoch> = versions.keys().copied().filter(|epoch| *epoch != into).collect();
-        if sum.is_sealed() {
-            return Ok((drop, Some((into, sum))));
-        }
-        // All that goes is said again, also what the target has: in memory it may be more complete than the
-        // journal knows (a page that has piled up is written out whole), and a replay would miss the rest.
-        let mut taken = Partial::default();
-        for version in versions.iter().filter(|(epoch, _)| **epoch != into).map(|(_, version)| version) {
-            version.iter().for_each(|(slot, _)| taken.set(slot, sum.get(slot)));
-        }
-        Ok((drop, (!taken.is_empty()).then_some((into, taken))))
+        Ok(Some(DyingPage { key, page, next: pages.next(), drop, fold }))
     }
 
     /// The first group of pages, at or behind `from`, that an interval touched (`only`: no other than this).
@@ -301,4 +276,32 @@ fn push_past(changes: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>, past: PastKey, value
     let death = DeathKey { branch: past.branch, to: past.to, name: past.name.clone() };
     changes.push((past.encode(), Some(value.to_vec())));
     changes.push((death.encode(), Some(Vec::new())));
+}
+
+/// Which of a page's versions go, and what a later one takes over from them: afterwards the joined interval
+/// has one version of the page, and one that is still open.
+fn folded(
+    versions: BTreeMap<Epoch, Partial>,
+    next: Next,
+    into: Epoch,
+) -> (Vec<Epoch>, Option<(Epoch, Partial)>) {
+    if next == Next::Nothing {
+        return (versions.into_keys().collect(), None);
+    }
+    if versions.len() < 2 {
+        return (Vec::new(), None);
+    }
+    let mut sum = Partial::default();
+    versions.values().for_each(|version| sum.lay_over(version));
+    let drop: Vec<Epoch> = versions.keys().copied().filter(|epoch| *epoch != into).collect();
+    if sum.is_sealed() {
+        return (drop, Some((into, sum)));
+    }
+    // All that goes is said again, also what the target has: in memory it may be more complete than the
+    // journal knows (a page that has piled up is written out whole), and a replay would miss the rest.
+    let mut taken = Partial::default();
+    for version in versions.iter().filter(|(epoch, _)| **epoch != into).map(|(_, version)| version) {
+        version.iter().for_each(|(slot, _)| taken.set(slot, sum.get(slot)));
+    }
+    (drop, (!taken.is_empty()).then_some((into, taken)))
 }

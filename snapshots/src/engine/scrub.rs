@@ -51,8 +51,9 @@ pub struct ScrubProgress {
 
 /// Damaged ranges that are kept for the report.
 const REPORT_MAX: usize = 10_000;
-/// Blocks read at a time: a command meanwhile waits for the device, and for the checksums, of so many.
-const BATCH: usize = 32;
+/// Blocks read at a time, and places on the devices where they lie: a command meanwhile waits for the device,
+/// and for the checksums, of so many.
+const BATCH: (usize, usize) = (32, 8);
 /// How long a scrub that is paused, or too fast, sleeps before it looks again.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -204,8 +205,9 @@ impl Engine {
             };
         }
         let born = |p: &Pointer| p.birth() > seen.before && p.birth() >= seen.first;
-        let blocks: Vec<(u8, Pointer)> = page.iter().filter(|(_, p)| born(p)).collect();
-        for batch in blocks.chunks(BATCH) {
+        let mut blocks: Vec<(u8, Pointer)> = page.iter().filter(|(_, p)| born(p)).collect();
+        blocks.sort_unstable_by_key(|(_, p)| p.pba());
+        for batch in batches(&blocks) {
             let wanted: Vec<Wanted> =
                 batch.iter().map(|(_, p)| Wanted { pba: p.pba(), crc: p.crc() }).collect();
             let buf = Buf::zeroed(batch.len() * BLOCK);
@@ -246,4 +248,19 @@ impl Engine {
             progress.damaged.push(DamagedRange { dataset, snapshot, object, offset, len, error });
         }
     }
+}
+
+/// Cuts blocks, in the order of their addresses, into what is read at a time.
+fn batches(mut blocks: &[(u8, Pointer)]) -> impl Iterator<Item = &[(u8, Pointer)]> {
+    std::iter::from_fn(move || {
+        let mut places = 1;
+        let within = |two: &&[(u8, Pointer)]| {
+            places += usize::from(!two[1].1.follows(two[0].1));
+            places <= BATCH.1
+        };
+        let len = (1 + blocks.windows(2).take(BATCH.0 - 1).take_while(within).count()).min(blocks.len());
+        let (batch, rest) = blocks.split_at(len);
+        blocks = rest;
+        (!batch.is_empty()).then_some(batch)
+    })
 }

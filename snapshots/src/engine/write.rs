@@ -60,7 +60,7 @@ impl Volume {
                 } else {
                     let mut block = Buf::copy_of(old.block(nth));
                     block[within].copy_from_slice(&piece);
-                    let crc = crc32c::crc32c(&block);
+                    let crc = block_layer::crc32c(&block);
                     blocks.push((block.freeze(), crc));
                 }
             }
@@ -97,7 +97,7 @@ impl Volume {
             let new = new.freeze();
             let block = |nth: u64| {
                 let bytes = new.slice(nth as usize * BLOCK..(nth as usize + 1) * BLOCK);
-                let crc = crc32c::crc32c(&bytes);
+                let crc = block_layer::crc32c(&bytes);
                 (bytes, crc)
             };
             let blocks = (0..span.blocks()).map(block).collect();
@@ -259,5 +259,5 @@ fn whole_blocks(offset: u64, len: usize) -> std::ops::Range<usize> {
 
 /// The checksums of the whole blocks in `range` of `data`.
 fn block_crcs(data: &[u8], range: std::ops::Range<usize>) -> Vec<u32> {
-    data[range].chunks_exact(BLOCK).map(crc32c::crc32c).collect()
+    data[range].chunks_exact(BLOCK).map(block_layer::crc32c).collect()
 }

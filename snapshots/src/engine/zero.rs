@@ -77,7 +77,7 @@ impl Volume {
                 }
             }
             for (nth, block) in edges {
-                let crc = crc32c::crc32c(&block);
+                let crc = block_layer::crc32c(&block);
                 let at = span.first() + nth;
                 parts.push(Part::Write { object: self.object, block: at, blocks: vec![(block, crc)] });
             }
@@ -119,7 +119,7 @@ impl Volume {
         }
         let block = block.freeze();
         if span.is_aligned() {
-            let one = (block.clone(), crc32c::crc32c(&block));
+            let one = (block.clone(), block_layer::crc32c(&block));
             return self
                 .run(offset, len, options, Mode::default(), |span, _| {
                     let blocks = vec![one.clone(); span.blocks() as usize];

@@ -102,9 +102,14 @@ impl Pointer {
         self.flags
     }
 
+    /// Whether it lies right behind `previous`.
+    pub(crate) fn follows(self, previous: Pointer) -> bool {
+        self.pba().sectors() == previous.pba().sectors() + SECTORS_PER_BLOCK
+    }
+
     /// Whether it continues a run after `previous`: the next block's address, all else but the CRC equal.
     pub(crate) fn continues(self, previous: Pointer) -> bool {
-        self.pba().sectors() == previous.pba().sectors() + SECTORS_PER_BLOCK
+        self.follows(previous)
             && (self.birth, self.sectors, self.flags) == (previous.birth, previous.sectors, previous.flags)
     }
 }

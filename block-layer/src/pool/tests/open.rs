@@ -95,7 +95,7 @@ fn two_bad_copies_are_an_error_with_the_device_and_the_remedy() {
 fn rewrite(disk: &MemDisk, change: impl FnOnce(&mut [u8])) {
     let mut copy = run(disk.read(SLOT_OFFSETS[1], crate::Buf::zeroed(SUPERBLOCK_LEN))).unwrap();
     change(&mut copy);
-    let crc = crc32c::crc32c(&copy[12..]);
+    let crc = crate::crc32c(&copy[12..]);
     copy[8..12].copy_from_slice(&crc.to_le_bytes());
     run(disk.write(SLOT_OFFSETS[1], vec![copy.freeze()])).unwrap();
 }
