@@ -3,9 +3,12 @@
 //!
 //!     memory_server [--listen ADDR:PORT] [--mount-listen ADDR:PORT] [--path /PATH] [--squash none|root|all]
 //!                   [--read-only] [--null MIB] [--threads N]
+//!                   [--portmap-listen ADDR:PORT --nsm-state FILE [--file NAME]]
 //!
 //! NFS and MOUNT answer on both ports. It prints one line when it is ready, and stops when its input ends.
-//! With `--null` there is one file, `data`, which is all zeroes: writes to it go nowhere.
+//! With `--null` there is one file, `data`, which is all zeroes: writes to it go nowhere. With
+//! `--portmap-listen` it has a port mapper, a lock manager and a status monitor too, the latter two on the port
+//! of MOUNT; `--file` makes an empty file that everybody may write, the same one in every life.
 
 use bytes::Bytes;
 use nas_nfs::exports::{Clients, Exports, Rule, Share, Squash};
@@ -13,7 +16,10 @@ use nas_nfs::handle::{HandleKey, ShareId};
 use nas_nfs::mem::MemTree;
 use nas_nfs::mount::MountProgram;
 use nas_nfs::nfs3::Nfs3;
-use nas_nfs::rpc::Programs;
+use nas_nfs::nlm::{self, Nlm};
+use nas_nfs::nsm::{self, Nsm, NsmState, Saved};
+use nas_nfs::portmap::{self, Portmap, Service, Transport};
+use nas_nfs::rpc::{Program, Programs};
 use nas_nfs::server::{Config, Listener, Server};
 use nas_nfs::tree::{
     Around, Attributes, Change, Changed, FileTree, Kept, Kind, Listing, Name, New, ObjectRef, ReadData,
@@ -21,8 +27,9 @@ use nas_nfs::tree::{
 };
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Memory for data on its way.
 const BUDGET: usize = 256 << 20;
@@ -36,13 +43,21 @@ fn main() {
         let exports = Arc::new(Exports::default());
         exports.replace(vec![share(&options).await]);
         let nfs = Arc::new(Nfs3::new(Arc::clone(&exports)));
-        let programs = Programs::new(vec![nfs, Arc::new(MountProgram::new(exports))]);
+        let mount = Arc::new(MountProgram::new(Arc::clone(&exports)));
+        let mut programs: Vec<Arc<dyn Program>> = vec![nfs, mount];
+        let mut listeners = Vec::new();
+        if let (Some(address), Some(state)) = (options.portmap_listen, &options.nsm_state) {
+            let companions = companions(&options, &exports, state.into()).await;
+            programs.extend(companions.programs);
+            listeners.push(Listener { address, programs: companions.portmap });
+        }
+        let programs = Programs::new(programs);
         let listener = |address| Listener { address, programs: programs.clone() };
-        let listeners = vec![listener(options.listen), listener(options.mount_listen)];
+        listeners.splice(0..0, [listener(options.listen), listener(options.mount_listen)]);
         let server = Server::start(Config { listeners, memory: BUDGET, workers: workers.clone() });
         let server = server.unwrap_or_else(|fault| fail(&fault.to_string()));
         server.open();
-        let [nfs, mount] = server.addresses() else { fail("two listeners were asked for") };
+        let [nfs, mount, ..] = server.addresses() else { fail("two listeners were asked for") };
         println!("ready {} {nfs} {mount}", options.path);
         let (end, ended) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
@@ -77,6 +92,9 @@ struct Options {
     read_only: bool,
     null_mib: Option<u64>,
     threads: usize,
+    portmap_listen: Option<SocketAddr>,
+    nsm_state: Option<String>,
+    file: Option<String>,
 }
 
 impl Options {
@@ -89,6 +107,9 @@ impl Options {
             read_only: false,
             null_mib: None,
             threads: 1,
+            portmap_listen: None,
+            nsm_state: None,
+            file: None,
         };
         while let Some(flag) = args.next() {
             let mut value = || args.next().unwrap_or_else(|| fail(&format!("{flag} wants a value")));
@@ -98,6 +119,9 @@ impl Options {
                 "--path" => o.path = value(),
                 "--read-only" => o.read_only = true,
                 "--null" => o.null_mib = Some(parsed(&value())),
+                "--portmap-listen" => o.portmap_listen = Some(parsed(&value())),
+                "--nsm-state" => o.nsm_state = Some(value()),
+                "--file" => o.file = Some(value()),
                 "--threads" => o.threads = parsed(&value()),
                 "--squash" => {
                     o.squash = match &*value() {
@@ -132,9 +156,74 @@ async fn share(o: &Options) -> Share<Tree> {
         let made = memory.change(Change::Make { directory, name, new }, None).await;
         null = made.expect("the tree is empty").object.map(|(object, _)| object);
     }
+    if let Some(file) = &o.file {
+        let attributes = SetAttributes { mode: Some(0o666), ..SetAttributes::default() };
+        let (directory, new) = (memory.root(), New::FileOnly(attributes));
+        let name =
+            Name::new(Bytes::copy_from_slice(file.as_bytes())).unwrap_or_else(|e| fail(&e.to_string()));
+        memory.change(Change::Make { directory, name, new }, None).await.expect("the name is free");
+    }
     let rules = vec![Rule { squash: o.squash, read_only: o.read_only, ..Rule::new(Clients::Any) }];
     let tree = Some((Arc::new(Tree { memory, null }), HandleKey::new(&KEY)));
     Share { id: ShareId(1), path: o.path.clone(), tree, rules }
+}
+
+/// What stands beside NFS where clients lock.
+struct Companions {
+    /// On MOUNT's port.
+    programs: Vec<Arc<dyn Program>>,
+    portmap: Programs,
+}
+
+/// Starts the lock manager and the status monitor, and what speaks UDP.
+async fn companions(o: &Options, exports: &Arc<Exports<Tree>>, state: PathBuf) -> Companions {
+    let started = Nlm::start(Arc::clone(exports), FileState(state), portmap::PORT, Instant::now()).await;
+    let locks = started.unwrap_or_else(|error| fail(&format!("the state of locks: {error}")));
+    let programs: Vec<Arc<dyn Program>> = vec![locks.clone(), Arc::new(Nsm::new(Arc::clone(&locks)))];
+    let (nfs, mount) = (o.listen.port(), o.mount_listen.port());
+    let service = |program, version, transport, port| Service { program, version, transport, port };
+    let mut services = vec![
+        service(100_003, 3, Transport::Tcp, nfs),
+        service(100_005, 3, Transport::Tcp, mount),
+        service(100_005, 1, Transport::Tcp, mount),
+    ];
+    for transport in [Transport::Tcp, Transport::Udp] {
+        services.push(service(nlm::PROGRAM, nlm::VERSION, transport, mount));
+        services.push(service(nsm::PROGRAM, nsm::VERSION, transport, mount));
+    }
+    let portmap = Programs::new(vec![Arc::new(Portmap::new(services))]);
+    let at_portmap = o.portmap_listen.unwrap_or_else(|| fail("a port mapper listens somewhere"));
+    for (address, programs) in
+        [(o.mount_listen, Programs::new(programs.clone())), (at_portmap, portmap.clone())]
+    {
+        let socket = tokio::net::UdpSocket::bind(address).await;
+        let socket = socket.unwrap_or_else(|error| fail(&format!("cannot listen on {address}: {error}")));
+        let exports = Arc::clone(exports);
+        tokio::spawn(nas_nfs::udp::serve(socket, programs, move |peer| exports.admits(peer)));
+    }
+    tokio::spawn(async move { locks.run().await });
+    Companions { programs, portmap }
+}
+
+/// What the status monitor keeps, in a file.
+struct FileState(PathBuf);
+
+impl NsmState for FileState {
+    async fn load(&self) -> std::io::Result<Saved> {
+        match std::fs::read(&self.0) {
+            Ok(bytes) => Saved::decode(bytes.into()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Saved::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn save(&self, saved: Saved) -> std::io::Result<()> {
+        let new = self.0.with_extension("new");
+        let mut file = std::fs::File::create(&new)?;
+        file.write_all(&saved.encode())?;
+        file.sync_all()?;
+        std::fs::rename(&new, &self.0)
+    }
 }
 
 static ZEROES: [u8; 1 << 20] = [0; 1 << 20];

@@ -4,6 +4,10 @@
 //! Each takes any bytes, and panics only over a fault of ours. They run in `make fuzz` and, over a corpus, in
 //! the ordinary tests.
 
+mod companions;
+
+pub use companions::{lock_table, nfs_companions, nfs_kept};
+
 use crate::exports::{Clients, Exports, Rule, Share, Squash};
 use crate::handle::{HandleKey, ShareId};
 use crate::limits::{CALLS, OUTPUT, OUTPUT_UNPERMITTED, SPARE_CALLS};

@@ -114,3 +114,10 @@ load_ends() {
         END { exit e != 0 }' /run/fio || fail "fio: $(cat /run/fio)"
     if dmesg | grep "error.* dev $LOADED,"; then fail "I/O failed on $LOADED"; fi
 }
+# locks_up: what a client of NFSv3 needs to lock: a port mapper and a status monitor of its own.
+locks_up() {
+    modprobe nfs
+    rpcbind -w 2>/dev/null || rpcbind
+    mkdir -p /var/lib/nfs/sm /var/lib/nfs/sm.bak
+    rpc.statd --no-notify
+}

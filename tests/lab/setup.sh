@@ -4,9 +4,9 @@
 # are. Safe to repeat: what is there stays. Root, for apt's list of packages.
 set -euo pipefail
 CACHE=${XDG_CACHE_HOME:-${HOME:?}/.cache}/ashlar-lab
-# In the guests: an initiator, file systems, multipath, load, SCSI commands.
+# In the guests: an initiator, file systems, multipath, load, SCSI commands, NFS with locks.
 GUEST=(busybox-static kmod iproute2 util-linux udev procps open-iscsi multipath-tools dmsetup sg3-utils
-    e2fsprogs xfsprogs fio patchelf)
+    e2fsprogs xfsprogs fio patchelf nfs-common rpcbind)
 # A machine that boots from a LUN: QEMU, a boot loader, tools for its disk.
 MACHINE=(qemu-system-x86 qemu-system-common qemu-system-data qemu-block-extra seabios
     syslinux syslinux-common mtools dosfstools cpio)

@@ -12,7 +12,7 @@ use block_layer::format::superblock::Superblock;
 use block_layer::Pba;
 
 pub use crate::scsi_fuzz::cdb;
-pub use nas_nfs::fuzz::{nfs3_arguments, nfs_connection, rpc_records};
+pub use nas_nfs::fuzz::{lock_table, nfs3_arguments, nfs_companions, nfs_connection, nfs_kept, rpc_records};
 pub use san_iscsi::fuzz::{login_text, pdu, session};
 pub use snapshots::fuzz::{catalogue, entry, key, map_page, mutations, space_table, touched};
 
@@ -28,12 +28,15 @@ pub const DECODERS: &[(&str, Decode)] = &[
     ("cut", cut),
     ("entry", entry),
     ("key", key),
+    ("lock_table", lock_table),
     ("login_text", login_text),
     ("map_page", map_page),
     ("membership", membership),
     ("mutations", mutations),
     ("nfs3_arguments", nfs3_arguments),
+    ("nfs_companions", nfs_companions),
     ("nfs_connection", nfs_connection),
+    ("nfs_kept", nfs_kept),
     ("pdu", pdu),
     ("record", record),
     ("rpc_records", rpc_records),

@@ -162,7 +162,8 @@ pub fn cache() -> Option<PathBuf> {
 }
 
 /// What the lab lacks here, if anything.
-fn missing() -> Option<String> {
+#[must_use]
+pub fn missing() -> Option<String> {
     let root = std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0);
     if !root {
         return Some("the lab's guests need root".to_owned());
@@ -187,10 +188,16 @@ impl Drop for Guest {
 }
 
 /// A network namespace, held by a process that ends with its standard input.
-struct Namespace(Child);
+pub struct Namespace(Child);
 
 impl Namespace {
-    fn new() -> Namespace {
+    /// A new one, with nothing but its loopback.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Namespace {
         let mut command = Command::new("unshare");
         command.args(["--net", "sh", "-c", "ip link set lo up && echo ready && exec cat"]);
         let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare runs");
@@ -205,13 +212,18 @@ impl Namespace {
     }
 
     /// The number that tells it from others.
-    fn inode(&self) -> u64 {
+    ///
+    /// # Panics
+    /// When its holder has died.
+    #[must_use]
+    pub fn inode(&self) -> u64 {
         let meta = std::fs::metadata(self.file()).expect("the holder lives as long as this value");
         meta.ino()
     }
 
     /// A command that enters it and becomes what follows.
-    fn launcher(&self) -> Vec<String> {
+    #[must_use]
+    pub fn launcher(&self) -> Vec<String> {
         vec!["nsenter".to_owned(), format!("--net={}", self.file())]
     }
 }
