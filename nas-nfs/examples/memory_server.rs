@@ -7,8 +7,8 @@
 //!
 //! NFS and MOUNT answer on both ports. It prints one line when it is ready, and stops when its input ends.
 //! With `--null` there is one file, `data`, which is all zeroes: writes to it go nowhere. With
-//! `--portmap-listen` it has a port mapper, a lock manager and a status monitor too, the latter two on the port
-//! of MOUNT; `--file` makes an empty file that everybody may write, the same one in every life.
+//! `--portmap-listen` it has a port mapper, a lock manager and a status monitor too, the latter two on the
+//! port of MOUNT; `--file` makes an empty file that everybody may write, the same one in every life.
 
 use bytes::Bytes;
 use nas_nfs::exports::{Clients, Exports, Rule, Share, Squash};

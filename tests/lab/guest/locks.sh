@@ -1,5 +1,6 @@
-# Two guests lock one file of the server against each other; the server is killed in between. WHO is a or b, DIR
-# a directory that both and the server's side see.
+# shellcheck shell=bash
+# Two guests lock one file of the server against each other; the server is killed in between. WHO is a or b,
+# DIR a directory that both and the server's side see.
 . "$LAB/guest-lib.sh"
 : "${WHO:?}" "${DIR:?}" "${NFS_PATH:?}"
 locks_up
