@@ -12,12 +12,14 @@ use nas_nfs::server::{self, Listener, Server};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 use volume_manager::border::{Border, Done, ExportedShare, Exports};
 use volume_manager::state::{Clients, ExportRecord, Squash, VolumeKey};
 
 /// The server and what it exports.
 pub(super) struct Nas {
     table: Arc<exports::Exports<ShareTree>>,
+    program: Arc<Nfs3<ShareTree>>,
     server: Server,
     nfs: Vec<SocketAddr>,
     mount: Vec<SocketAddr>,
@@ -32,8 +34,8 @@ impl Nas {
         workers: Vec<tokio::runtime::Handle>,
     ) -> Result<Arc<Nas>, ServeError> {
         let table = Arc::new(exports::Exports::default());
-        let nfs = Arc::new(Nfs3::new(Arc::clone(&table)));
-        let programs = Programs::new(vec![nfs, Arc::new(MountProgram::new(Arc::clone(&table)))]);
+        let program = Arc::new(Nfs3::new(Arc::clone(&table)));
+        let programs = Programs::new(vec![program.clone(), Arc::new(MountProgram::new(Arc::clone(&table)))]);
         let addresses = config.nfs_listen.iter().chain(&config.mount_listen);
         let listeners = addresses.map(|address| Listener { address: *address, programs: programs.clone() });
         let listeners = listeners.collect();
@@ -41,7 +43,7 @@ impl Nas {
         let server = Server::start(server::Config { listeners, memory, workers })?;
         let (nfs, mount) = server.addresses().split_at(config.nfs_listen.len());
         let (nfs, mount) = (nfs.to_vec(), mount.to_vec());
-        Ok(Arc::new(Nas { table, server, nfs, mount, trees: Mutex::default() }))
+        Ok(Arc::new(Nas { table, program, server, nfs, mount, trees: Mutex::default() }))
     }
 
     /// Answers from now on.
@@ -68,19 +70,39 @@ impl Nas {
         }
     }
 
-    fn apply(&self, shares: &[ExportedShare]) {
+    async fn apply(&self, shares: &[ExportedShare]) {
+        let mut exported = Vec::new();
+        for share in shares {
+            let tree = match &share.share {
+                Some((tree, key)) => Some((self.tree(share.id, tree).await, HandleKey::new(key))),
+                None => None,
+            };
+            exported.push(exports::Share {
+                id: ShareId(share.id),
+                path: format!("/{}", share.path),
+                tree,
+                rules: share.rules.iter().map(rule).collect(),
+            });
+        }
         let mut trees = self.trees.lock().expect("no holder of the trees panics");
         trees.retain(|id, _| shares.iter().any(|share| share.id == *id));
-        let shares = shares.iter().map(|exported| exports::Share {
-            id: ShareId(exported.id),
-            path: format!("/{}", exported.path),
-            tree: exported.share.as_ref().map(|(share, key)| {
-                let new = || Arc::new(ShareTree(share.clone()));
-                (trees.entry(exported.id).or_insert_with(new).clone(), HandleKey::new(key))
-            }),
-            rules: exported.rules.iter().map(rule).collect(),
-        });
-        self.table.replace(shares.collect());
+        drop(trees);
+        self.table.replace(exported);
+    }
+
+    /// The tree of a share. Before one is exported first, the answers that it has kept are remembered: a call
+    /// that comes again after a restart gets them (protocol rule 18).
+    async fn tree(&self, id: u64, share: &volume_manager::Share) -> Arc<ShareTree> {
+        let known = self.trees.lock().expect("no holder of the trees panics").get(&id).cloned();
+        if let Some(tree) = known {
+            return tree;
+        }
+        let tree = Arc::new(ShareTree(share.clone()));
+        if let Err(error) = self.program.remember(Instant::now(), &*tree).await {
+            tracing::error!(share = id, %error, "calls that come again may be done again");
+        }
+        let mut trees = self.trees.lock().expect("no holder of the trees panics");
+        trees.entry(id).or_insert(tree).clone()
     }
 }
 
@@ -110,8 +132,10 @@ pub(super) struct Both {
 
 impl Border for Both {
     fn apply(&self, exports: Exports) -> Done<'_> {
-        self.nas.apply(&exports.shares);
-        self.san.apply(exports)
+        Box::pin(async move {
+            self.nas.apply(&exports.shares).await;
+            self.san.apply(exports).await;
+        })
     }
 
     fn sessions(&self, volume: &VolumeKey) -> usize {
