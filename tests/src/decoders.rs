@@ -15,6 +15,7 @@ pub use crate::scsi_fuzz::cdb;
 pub use nas_nfs::fuzz::{lock_table, nfs3_arguments, nfs_companions, nfs_connection, nfs_kept, rpc_records};
 pub use san_iscsi::fuzz::{login_text, pdu, session};
 pub use snapshots::fuzz::{catalogue, entry, key, map_page, mutations, space_table, touched};
+pub use volume_manager::share::fuzz::share_entry;
 
 /// Feeds one input to a decoder.
 pub type Decode = fn(&[u8]);
@@ -41,6 +42,7 @@ pub const DECODERS: &[(&str, Decode)] = &[
     ("record", record),
     ("rpc_records", rpc_records),
     ("session", session),
+    ("share_entry", share_entry),
     ("space_table", space_table),
     ("summary", summary),
     ("superblock", superblock),

@@ -4,7 +4,6 @@ use super::{Found, Manager};
 use crate::border::ExportedShare;
 use crate::error::{Error, Kind};
 use crate::name::VolumePath;
-use crate::share::attributes::Attributes;
 use crate::state::{Clients, ExportRecord, Squash};
 use crate::view::ExportView;
 use serde::{Deserialize, Serialize};
@@ -124,18 +123,15 @@ impl Manager {
 
     fn exported_share(&self, record: &ExportRecord) -> ExportedShare {
         let id = DatasetId(record.share.volume);
-        let pool = self.pool_of(&record.share.pool);
-        let present = self.volume_of(&record.share);
-        let attributes = present.as_ref().and_then(|(_, info)| Attributes::decode(&info.attributes).ok());
-        // While its pool is opened again, clients are told to come back; that needs no key.
-        let share = match &present {
+        // While its pool is opened again, it is the same share under the same key: clients are told to wait.
+        let share = match self.volume_of(&record.share) {
             Some((pool, _)) => Some(pool.share(id)),
-            None => pool.and_then(|pool| pool.known_share(id)),
+            None => self.pool_of(&record.share.pool).and_then(|pool| pool.known_share(id)),
         };
         ExportedShare {
             path: record.path.clone(),
             id: u64::from_str_radix(&record.fsid, 16).unwrap_or(0),
-            share: share.zip(attributes.map(|attributes| attributes.key)),
+            share: share.and_then(|share| Some((share.clone(), share.key()?))),
             rules: Vec::new(),
         }
     }

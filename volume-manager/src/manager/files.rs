@@ -29,11 +29,12 @@ impl Manager {
             return Err(Error::invalid(format!("{to} is in a snapshot"), "a snapshot cannot be changed"));
         }
         let content = self.content(from).await?;
+        let size = content.size();
         match &to.path {
-            Some(path) => self.clone_to_file(&content, to, path).await?,
+            Some(path) => self.clone_to_file(content, to, path).await?,
             None => self.clone_to_volume(&content, &to.of).await?,
         }
-        Ok(content.size())
+        Ok(size)
     }
 
     /// What is to be cloned.
@@ -64,7 +65,7 @@ impl Manager {
         tree.content_of(file).await.map_err(|fault| refused(from, fault))
     }
 
-    async fn clone_to_file(&self, content: &Content, to: &FilePath, path: &str) -> Result<(), Error> {
+    async fn clone_to_file(&self, content: Content, to: &FilePath, path: &str) -> Result<(), Error> {
         let found = self.find_share(&to.of)?;
         let tree = found.pool.share(found.id).tree().await.map_err(|f| unusable(&found.pool, f))?;
         let (above, last) = path.rsplit_once('/').unwrap_or(("", path));

@@ -8,7 +8,7 @@ use crate::share::types::Fault;
 use crate::share::{Tree, TreeParts};
 use snapshots::engine::{EntryCondition, EntryEdit};
 use snapshots::DatasetId;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Entries removed in one commit.
@@ -25,6 +25,8 @@ pub struct Share {
 pub(super) struct Shared {
     dataset: DatasetId,
     tree: Mutex<Option<Arc<Tree>>>,
+    /// The key of its handles, once it was looked up: it never changes.
+    key: OnceLock<[u8; 32]>,
     opening: tokio::sync::Mutex<()>,
 }
 
@@ -78,6 +80,18 @@ impl Share {
         Some(tree)
     }
 
+    /// The key of its handles, if its pool was ever open since the start.
+    pub(crate) fn key(&self) -> Option<[u8; 32]> {
+        if let Some(engine) = self.pool.try_engine() {
+            let info = engine.dataset(self.shared.dataset).ok();
+            let attributes = info.and_then(|info| Attributes::decode(&info.attributes).ok());
+            if let Some(attributes) = attributes {
+                return Some(*self.shared.key.get_or_init(|| attributes.key));
+            }
+        }
+        self.shared.key.get().copied()
+    }
+
     /// Changes whenever unstable writes may have been lost; 0 while the pool is not open.
     #[must_use]
     pub fn verifier(&self) -> u64 {
@@ -97,7 +111,7 @@ impl Pool {
         let mut shares = self.shares.lock().expect("no holder of the table panics");
         let new = || {
             let (tree, opening) = (Mutex::default(), tokio::sync::Mutex::default());
-            Arc::new(Shared { dataset, tree, opening })
+            Arc::new(Shared { dataset, tree, key: OnceLock::new(), opening })
         };
         let shared = shares.entry(dataset).or_insert_with(new).clone();
         Share { pool: self.clone(), shared }

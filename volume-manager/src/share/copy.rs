@@ -77,7 +77,7 @@ impl Tree {
     /// [`Fault`]: the name is taken, say. Nothing is left behind.
     pub async fn clone_file(
         &self,
-        content: &Content,
+        content: Content,
         directory: ObjectRef,
         name: &FileName,
     ) -> Result<ObjectRef, Fault> {
@@ -97,8 +97,11 @@ impl Tree {
         self.engine.edit(self.dataset, &[noted], None).await.map_err(|e| self.fault(e))?;
         let object = self.engine.object(self.dataset, ObjectId(number));
         let cloned = content.clone_to(&object).await.map_err(|e| self.fault(e));
+        let Content { size, like, _held: source, .. } = content;
+        // Who holds the directory may be waiting for the source.
+        drop(source);
         let done = match cloned {
-            Ok(blocks) => self.name_clone(content, (number, blocks), directory, name).await,
+            Ok(blocks) => self.name_clone((size, like.as_ref()), (number, blocks), directory, name).await,
             Err(e) => Err(e),
         };
         if done.is_err() {
@@ -112,7 +115,7 @@ impl Tree {
 
     async fn name_clone(
         &self,
-        content: &Content,
+        (size, like): (u64, Option<&Inode>),
         (number, blocks): (u64, u64),
         directory: ObjectRef,
         name: &FileName,
@@ -124,8 +127,7 @@ impl Tree {
             }
             let above = self.directory(directory).await?;
             let mut inode = Inode::new(Kind::Regular, number, self.now());
-            let like = content.like.as_ref();
-            (inode.size, inode.blocks) = (content.size, blocks);
+            (inode.size, inode.blocks) = (size, blocks);
             inode.mode = like.map_or(0o600, |like| like.mode);
             (inode.uid, inode.gid) = like.map_or((0, 0), |like| (like.uid, like.gid));
             if self.commit_clone(&above, name, number, &inode).await? {

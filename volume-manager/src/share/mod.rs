@@ -29,6 +29,8 @@ mod check;
 mod copy;
 mod data;
 pub(crate) mod format;
+#[doc(hidden)]
+pub mod fuzz;
 mod inode;
 mod locks;
 mod look;
