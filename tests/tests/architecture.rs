@@ -88,9 +88,12 @@ fn no_layer_speaks_the_words_of_another() {
     assert_none(&faults);
 }
 
+/// CRC-32C as the library calls it: the name is its own, and no word of ours.
+const FOREIGN: &str = "crc_fast::crc32_iscsi(";
+
 fn find_words(file: &File, banned: &[&str], faults: &mut Vec<String>) {
     for (n, line) in file.text.lines().enumerate() {
-        let words = source::words(line);
+        let words = source::words(&line.replace(FOREIGN, ""));
         for word in banned.iter().filter(|b| words.iter().any(|w| w == *b)) {
             faults.push(format!("{}:{}: the word `{word}` belongs to another layer", file.path, n + 1));
         }
