@@ -10,6 +10,7 @@ mod api;
 mod audit;
 mod config;
 mod nas;
+mod reach;
 mod socket;
 mod space;
 mod target;

@@ -2,6 +2,7 @@
 //! it.
 
 use super::config::Config;
+use super::reach::reachable;
 use super::unit::VolumeUnit;
 use super::ServeError;
 use san_iscsi::scsi::inventory::{
@@ -31,6 +32,7 @@ pub(super) struct San {
     target: Arc<Target<VolumeUnit>>,
     server: Server<VolumeUnit>,
     portals: Vec<(u16, SocketAddr)>,
+    advertise: Vec<SocketAddr>,
     /// One for each volume that was exported: a new one would be another unit to its hosts.
     units: Mutex<BTreeMap<VolumeKey, Arc<VolumeUnit>>>,
     /// The identities of exported volumes.
@@ -82,7 +84,9 @@ impl San {
                 workers,
             },
         )?;
-        Ok(Arc::new(San { target, server, portals, units: Mutex::default(), known: Mutex::default() }))
+        let advertise = config.advertise.clone();
+        let (units, known) = (Mutex::default(), Mutex::default());
+        Ok(Arc::new(San { target, server, portals, advertise, units, known }))
     }
 
     /// Takes logins from now on.
@@ -102,6 +106,18 @@ impl San {
     /// Portals: number and address.
     pub(super) fn portals(&self) -> &[(u16, SocketAddr)] {
         &self.portals
+    }
+
+    /// Where a host reaches those of `usable`; none named = all.
+    pub(super) fn reachable_portals(&self, usable: &[u16]) -> Vec<SocketAddr> {
+        let usable = self.portals.iter().filter(|(id, _)| usable.is_empty() || usable.contains(id));
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        for address in usable.flat_map(|(_, listen)| reachable(*listen, &self.advertise)) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses
     }
 
     /// Tells those who see the volume, named by its NAA in hexadecimal, that space is short.

@@ -49,10 +49,9 @@ pub(super) async fn map(State(app): Cx, Body(request): Body<MapRequest>) -> Answ
     finish(async move {
         let mapped = app.manager.map(&request).await?;
         let portals = app.manager.show_host(&request.host)?.portals;
-        let usable = app.san.portals().iter().filter(|(id, _)| portals.is_empty() || portals.contains(id));
         let result = LunAnswer {
             target: app.san.target_name().to_owned(),
-            portals: usable.map(|(_, address)| address.to_string()).collect(),
+            portals: app.san.reachable_portals(&portals).iter().map(ToString::to_string).collect(),
             view: mapped.result,
         };
         Ok(Outcome { result, warnings: mapped.warnings })

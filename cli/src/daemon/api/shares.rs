@@ -1,11 +1,13 @@
 //! Calls about shares and exports.
 
+use super::super::reach::reachable;
 use super::{finish, Answer, Body, Cx, Query};
 use crate::api::{
     Deletion, Done, ExportAnswer, ExportFilter, FileClone, FileCloned, Filter, ShareChange, ShareCreate,
 };
 use axum::extract::{Path, State};
 use axum::Json;
+use std::net::SocketAddr;
 use volume_manager::manager::ExportRequest;
 use volume_manager::state::Clients;
 use volume_manager::view::{ExportView, Outcome, ShareView};
@@ -90,7 +92,9 @@ pub(super) async fn add_export(
         if view.clients == Clients::Any {
             warnings.push("anyone who reaches the server can mount this share".to_owned());
         }
-        let first = |addresses: &[std::net::SocketAddr]| addresses.first().map(ToString::to_string);
+        let first = |listeners: &[SocketAddr]| {
+            listeners.first().and_then(|listen| reachable(*listen, &[]).first().map(ToString::to_string))
+        };
         let result = ExportAnswer {
             path: format!("/{}", view.share),
             nfs: first(app.nas.nfs()),
