@@ -27,6 +27,15 @@ pub(crate) struct ServeArgs {
     /// Serve MOUNT here too; it always answers beside NFS; repeatable
     #[arg(long, value_name = "ADDR:PORT")]
     pub mount_listen: Vec<SocketAddr>,
+    /// Serve locks here (NLM and NSM, TCP and UDP); repeatable
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub nlm_listen: Vec<SocketAddr>,
+    /// Be the port mapper here, usually on port 111; repeatable
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub portmap_listen: Vec<SocketAddr>,
+    /// Register with the rpcbind of this machine instead of being the port mapper
+    #[arg(long, conflicts_with = "portmap_listen")]
+    pub register_rpcbind: bool,
     /// An address to tell initiators beside those that are listened on; repeatable
     #[arg(long, value_name = "ADDR:PORT")]
     pub advertise: Vec<SocketAddr>,

@@ -15,6 +15,9 @@ pub(crate) struct Config {
     pub iscsi_listen: Vec<SocketAddr>,
     pub nfs_listen: Vec<SocketAddr>,
     pub mount_listen: Vec<SocketAddr>,
+    pub nlm_listen: Vec<SocketAddr>,
+    pub portmap_listen: Vec<SocketAddr>,
+    pub register_rpcbind: bool,
     pub advertise: Vec<SocketAddr>,
     pub threads: usize,
     pub staging_bytes: u64,
@@ -34,6 +37,8 @@ pub(crate) enum ConfigError {
     Size { path: PathBuf, option: &'static str, source: BadSize },
     #[error("{address}: a portal needs a port that is not 0: initiators must find it again")]
     NoPort { address: SocketAddr },
+    #[error("nfs: portmap-listen and register-rpcbind exclude each other: a machine has one port mapper")]
+    TwoPortMappers,
     #[error("0 threads serve nobody: choose 1 or more")]
     NoThreads,
 }
@@ -57,6 +62,9 @@ struct File {
 struct Nfs {
     listen: Vec<SocketAddr>,
     mount_listen: Vec<SocketAddr>,
+    nlm_listen: Vec<SocketAddr>,
+    portmap_listen: Vec<SocketAddr>,
+    register_rpcbind: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -140,11 +148,19 @@ impl Config {
         if threads == 0 {
             return Err(ConfigError::NoThreads);
         }
+        let portmap_listen = or(args.portmap_listen, file.nfs.portmap_listen);
+        let register_rpcbind = args.register_rpcbind || file.nfs.register_rpcbind;
+        if register_rpcbind && !portmap_listen.is_empty() {
+            return Err(ConfigError::TwoPortMappers);
+        }
         Ok(Config {
             state_dir: args.state_dir,
             iscsi_listen,
             nfs_listen: or(args.nfs_listen, file.nfs.listen),
             mount_listen: or(args.mount_listen, file.nfs.mount_listen),
+            nlm_listen: or(args.nlm_listen, file.nfs.nlm_listen),
+            portmap_listen,
+            register_rpcbind,
             advertise: or(args.advertise, file.iscsi.advertise),
             threads,
             staging_bytes: bytes("memory.staging", &file.memory.staging)?,
@@ -177,6 +193,9 @@ mod tests {
             iscsi_listen: vec![],
             nfs_listen: vec![],
             mount_listen: vec![],
+            nlm_listen: vec![],
+            portmap_listen: vec![],
+            register_rpcbind: false,
             advertise: vec![],
             threads: None,
         }
@@ -188,6 +207,8 @@ mod tests {
         let (file, none) = (Config::load(args(Some(path))).unwrap(), Config::load(args(None)).unwrap());
         assert_eq!((file.iscsi_listen, file.advertise), (none.iscsi_listen, none.advertise));
         assert_eq!((file.nfs_listen, file.mount_listen), (none.nfs_listen, none.mount_listen));
+        assert_eq!((file.nlm_listen, file.portmap_listen), (none.nlm_listen, none.portmap_listen));
+        assert_eq!(file.register_rpcbind, none.register_rpcbind);
         assert_eq!((file.staging_bytes, file.engine), (none.staging_bytes, none.engine));
         assert_eq!(file.nfs_staging_bytes, none.nfs_staging_bytes);
         assert_eq!(file.log_level, none.log_level);
@@ -200,6 +221,7 @@ mod tests {
         for (text, words) in [
             ("[iscsi]\nlisten = [\"nowhere\"]", "socket address"),
             ("[iscis]\n", "unknown field"),
+            ("[nfs]\nportmap-listen = [\"[::]:111\"]\nregister-rpcbind = true", "one port mapper"),
             ("[memory]\nblock-cache = \"lots\"", "memory.block-cache"),
         ] {
             std::fs::write(&path, text).unwrap();

@@ -8,6 +8,7 @@
 
 mod api;
 mod audit;
+mod beside;
 mod config;
 mod nas;
 mod reach;
@@ -56,6 +57,12 @@ pub(crate) enum ServeError {
     /// The NFS server does not start.
     #[error("{0}: is another server using it?")]
     Nfs(#[from] nas_nfs::server::ServerFault),
+    /// What is kept of hosts with locks is of no use.
+    #[error("the hosts that held locks cannot be read or kept: {0}: see locks.state in the state directory")]
+    Locks(#[source] std::io::Error),
+    /// The port mapper of this machine does not take what we serve.
+    #[error(transparent)]
+    Register(#[from] nas_nfs::portmap::register::RegisterFault),
     /// The system refuses threads, signals, time.
     #[error("the system refuses: {0}")]
     System(#[from] std::io::Error),
@@ -81,7 +88,8 @@ async fn run(config: Config, socket: Option<PathBuf>) -> Result<(), ServeError> 
     let mut interrupt = signal(SignalKind::interrupt())?;
     let dir = StateDir::open(&config.state_dir)?;
     let socket = socket.unwrap_or_else(|| config.state_dir.join("ashlar.sock"));
-    for addresses in [&config.iscsi_listen, &config.nfs_listen, &config.mount_listen] {
+    let nas = [&config.nfs_listen, &config.mount_listen, &config.nlm_listen, &config.portmap_listen];
+    for addresses in nas.into_iter().chain([&config.iscsi_listen]) {
         target::check_free(addresses)?;
     }
     let mut settings = PoolSettings::new(config.state_dir.clone());
@@ -91,7 +99,7 @@ async fn run(config: Config, socket: Option<PathBuf>) -> Result<(), ServeError> 
     let portals = ids.into_iter().zip(config.iscsi_listen.iter().copied()).collect();
     let workers = Workers::start(config.threads)?;
     let san = San::start(&config, &manager.server_id(), portals, workers.handles())?;
-    let nas = Nas::start(&config, workers.handles())?;
+    let nas = Nas::start(&config, workers.handles()).await?;
     manager.attach(Arc::new(Both { san: san.clone(), nas: nas.clone() })).await;
     san.open();
     nas.open();

@@ -1,5 +1,6 @@
 //! The NFS server of the daemon: what the catalogue exports, as its table of shares.
 
+use super::beside::Beside;
 use super::config::Config;
 use super::tree::ShareTree;
 use super::ServeError;
@@ -21,6 +22,7 @@ pub(super) struct Nas {
     table: Arc<exports::Exports<ShareTree>>,
     program: Arc<Nfs3<ShareTree>>,
     server: Server,
+    beside: Beside,
     nfs: Vec<SocketAddr>,
     mount: Vec<SocketAddr>,
     /// One for each share that was exported: a new one would be another tree to the server.
@@ -29,7 +31,7 @@ pub(super) struct Nas {
 
 impl Nas {
     /// Listens; connections wait until [`Nas::open`]. NFS and MOUNT answer on the addresses of both.
-    pub(super) fn start(
+    pub(super) async fn start(
         config: &Config,
         workers: Vec<tokio::runtime::Handle>,
     ) -> Result<Arc<Nas>, ServeError> {
@@ -38,21 +40,25 @@ impl Nas {
         let programs = Programs::new(vec![program.clone(), Arc::new(MountProgram::new(Arc::clone(&table)))]);
         let addresses = config.nfs_listen.iter().chain(&config.mount_listen);
         let listeners = addresses.map(|address| Listener { address: *address, programs: programs.clone() });
-        let listeners = listeners.collect();
+        let (beside, more) = Beside::start(config, &table).await?;
+        let listeners = listeners.chain(more).collect();
         let memory = config.nfs_staging_bytes as usize;
         let server = Server::start(server::Config { listeners, memory, workers })?;
         let (nfs, mount) = server.addresses().split_at(config.nfs_listen.len());
+        let mount = &mount[..config.mount_listen.len()];
         let (nfs, mount) = (nfs.to_vec(), mount.to_vec());
-        Ok(Arc::new(Nas { table, program, server, nfs, mount, trees: Mutex::default() }))
+        Ok(Arc::new(Nas { table, program, server, beside, nfs, mount, trees: Mutex::default() }))
     }
 
     /// Answers from now on.
     pub(super) fn open(&self) {
         self.server.open();
+        self.beside.open();
     }
 
     /// Answers what was begun, and ends all connections.
     pub(super) async fn stop(&self) {
+        self.beside.stop().await;
         self.server.stop().await;
     }
 
@@ -88,6 +94,7 @@ impl Nas {
         trees.retain(|id, _| shares.iter().any(|share| share.id == *id));
         drop(trees);
         self.table.replace(exported);
+        self.beside.exports_changed();
     }
 
     /// The tree of a share. Before one is exported first, the answers that it has kept are remembered: a call
