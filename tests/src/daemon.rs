@@ -19,6 +19,8 @@ pub struct Daemon {
     address: Ipv4Addr,
     /// The program, after what launches it.
     program: Vec<PathBuf>,
+    /// More of its command line, behind `serve`.
+    options: Vec<String>,
     child: Option<Child>,
 }
 
@@ -61,7 +63,16 @@ impl Daemon {
     #[must_use]
     pub fn start_program(program: PathBuf, test: &str, portals: usize) -> Daemon {
         let ports = (0..portals).map(|_| free_port()).collect();
-        Daemon::launch(test, ports, Ipv4Addr::LOCALHOST, vec![program])
+        Daemon::launch(test, ports, Ipv4Addr::LOCALHOST, vec![program], Vec::new())
+    }
+
+    /// As [`Daemon::start`] without portals, with more of a command line.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_with(test: &str, options: Vec<String>) -> Daemon {
+        Daemon::launch(test, Vec::new(), Ipv4Addr::LOCALHOST, vec![binary()], options)
     }
 
     /// As [`Daemon::start`], on `ports` of every address of the network namespace that `launcher` enters: a
@@ -72,14 +83,20 @@ impl Daemon {
     #[must_use]
     pub fn start_inside(test: &str, ports: Vec<u16>, launcher: Vec<String>) -> Daemon {
         let program = launcher.into_iter().map(PathBuf::from).chain([binary()]).collect();
-        Daemon::launch(test, ports, Ipv4Addr::UNSPECIFIED, program)
+        Daemon::launch(test, ports, Ipv4Addr::UNSPECIFIED, program, Vec::new())
     }
 
-    fn launch(test: &str, ports: Vec<u16>, address: Ipv4Addr, program: Vec<PathBuf>) -> Daemon {
+    fn launch(
+        test: &str,
+        ports: Vec<u16>,
+        address: Ipv4Addr,
+        program: Vec<PathBuf>,
+        options: Vec<String>,
+    ) -> Daemon {
         let dir = std::env::temp_dir().join(format!("ashlar-{test}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a temporary directory can be made");
-        let mut daemon = Daemon { dir, ports, address, program, child: None };
+        let mut daemon = Daemon { dir, ports, address, program, options, child: None };
         daemon.run();
         daemon
     }
@@ -122,7 +139,8 @@ impl Daemon {
             .arg("serve")
             .arg("--state-dir")
             .arg(self.dir.join("state"))
-            .args(["--threads", "2"]);
+            .args(["--threads", "2"])
+            .args(&self.options);
         for port in &self.ports {
             command.arg("--iscsi-listen").arg(SocketAddr::from((self.address, *port)).to_string());
         }
