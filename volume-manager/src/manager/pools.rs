@@ -3,7 +3,7 @@
 use super::Manager;
 use crate::error::{Error, Kind};
 use crate::name::Name;
-use crate::pool::{Pool, SYSTEM};
+use crate::pool::{Pool, KIND_VOLUME, SYSTEM};
 use crate::state::{Intent, PoolRecord};
 use crate::view::{DamagedView, DeviceView, PoolSpace, PoolView, ScrubView};
 use block_layer::device::FileDisk;
@@ -131,7 +131,7 @@ impl Manager {
             (view.capacity, view.allocated) = (info.capacity, info.allocated);
             view.free = info.free.saturating_sub(info.reserve);
             view.devices = info.devices.into_iter().map(device_view).collect();
-            view.volumes = engine.datasets().iter().filter(|info| info.name != SYSTEM).count();
+            view.volumes = engine.datasets().iter().filter(|info| info.kind == KIND_VOLUME).count();
             let scrub = engine.scrub_progress();
             view.scrub = (scrub.running || scrub.done_bytes > 0).then(|| ScrubView {
                 running: scrub.running,
