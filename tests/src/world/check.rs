@@ -30,7 +30,8 @@ impl Found {
         }
         let mut patched = self.model.clone();
         for place in &self.damaged {
-            let Some(block) = place.content(state).filter(|block| rot.explains(block)) else { return false };
+            let block = place.content(state).filter(|_| place.may_be_damaged(state, rot));
+            let Some(block) = block else { return false };
             patched.mend(*place, block);
         }
         patched == *state

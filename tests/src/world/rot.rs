@@ -4,12 +4,15 @@
 //! only blocks that hold what stood where a bit flipped are damaged; a scrub reports exactly those.
 
 use super::content::{stamps_of, Block, SECTORS};
-use super::model::{Model, Target};
+use super::model::{Content, Model, Target};
 use super::options::DATA_AT;
 use crate::sim::{Rng, SimDisk};
 use snapshots::{DatasetId, SnapshotId};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bytes of a block.
+const BLOCK_BYTES: u64 = block_layer::BLOCK as u64;
 
 /// What has rotted; outside the process, so that it survives it.
 #[derive(Clone, Default)]
@@ -43,6 +46,12 @@ impl Place {
     #[must_use]
     pub(super) fn content(self, model: &Model) -> Option<Block> {
         model.content(self.target())?.data(self.object).block(self.block).copied()
+    }
+
+    /// Whether it may be damaged in a state.
+    #[must_use]
+    pub(super) fn may_be_damaged(self, model: &Model, rot: &Rot) -> bool {
+        model.content(self.target()).is_some_and(|content| rot.explains(content, self.object, self.block))
     }
 
     /// What it is a block of.
@@ -97,21 +106,26 @@ impl Rot {
         !self.lock().contents.is_empty()
     }
 
-    /// Whether a block with this content may be damaged. What a shrink left on the device behind the end of a
-    /// dataset counts as zeroes.
+    /// Whether a block of a state may be damaged. What a shrink left on the device behind the end of a
+    /// dataset counts as zeroes: all of the block, if only zeroes stood before that end.
     #[must_use]
-    pub(super) fn explains(&self, block: &Block) -> bool {
+    pub(super) fn explains(&self, content: &Content, object: u64, block: u64) -> bool {
+        let Some(now) = content.data(object).block(block) else { return false };
         let state = self.lock();
-        let visible = |was: &Block| was.iter().zip(block).all(|(was, now)| was == now || *now == 0);
-        state.contents.contains(block) || (*block != Block::default() && state.contents.iter().any(visible))
+        let visible = |was: &Block| was.iter().zip(now).all(|(was, now)| was == now || *now == 0);
+        let is_cut =
+            object == 0 && !content.size.is_multiple_of(BLOCK_BYTES) && block == content.size / BLOCK_BYTES;
+        let may_be_less = is_cut || *now != Block::default();
+        state.contents.contains(now) || (may_be_less && state.contents.iter().any(visible))
     }
 
     /// Whether something in these sectors may be damaged in some state.
     #[must_use]
     pub(super) fn explains_range(&self, window: &[Arc<Model>], at: Target, sector: u64, count: u64) -> bool {
         let blocks = sector / SECTORS..(sector + count).div_ceil(SECTORS);
-        window.iter().filter_map(|model| model.content(at)).any(|content| {
-            blocks.clone().any(|block| content.data(at.object).block(block).is_some_and(|b| self.explains(b)))
-        })
+        window
+            .iter()
+            .filter_map(|model| model.content(at))
+            .any(|content| blocks.clone().any(|block| self.explains(content, at.object, block)))
     }
 }

@@ -245,7 +245,7 @@ impl Client {
             Some(content) => object == 0 && content.size <= range.offset,
             None => true,
         });
-        let explained = window.iter().any(|m| place.content(m).is_some_and(|b| self.rot.explains(&b)));
+        let explained = window.iter().any(|model| place.may_be_damaged(model, &self.rot));
         explained || (hidden && self.rot.has_struck())
     }
 
